@@ -1,1 +1,43 @@
-//! Under construction.
+//! Warm pools of single-use machines for CI.
+//!
+//! A CI stage gets a fresh machine at once, runs its steps there, and the
+//! machine is gone afterwards. This crate has the traits ([`Provider`],
+//! [`Pool`], [`StepExecutor`], [`AgentLink`], [`Journal`]), the state machines
+//! of [orders](order), [machines](machine), [stages](stage) and
+//! [agents](agent), and the pool itself ([`WarmPool`]). It knows no cloud, no
+//! database and no wire format.
+
+pub mod agent;
+pub mod clock;
+mod executor;
+mod id;
+pub mod journal;
+mod link;
+pub mod machine;
+pub mod order;
+pub mod pool;
+mod provider;
+mod secret;
+pub mod stage;
+mod step;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
+
+pub use clock::{Clock, Timestamp};
+pub use executor::{ExecutorError, Guarantees, LogSink, LogSinkError, StepExecutor};
+pub use id::{
+    Attempt, DeploymentId, IdError, MAX_ID_LEN, MachineId, OrderId, Owner, PoolName, StageId,
+    StepId, Term, Version,
+};
+pub use journal::Journal;
+pub use link::{
+    AgentLink, AgentReport, Health, KeyHash, LinkError, Machine, PinError, PinKey, StepReport,
+};
+pub use pool::{AcquireRequest, Lease, Pool, PoolConfig, WarmPool};
+pub use provider::{
+    Capabilities, ErrorKind, LaunchOrder, LaunchOutcome, Launched, Listed, ListedState, Listing,
+    OrderDraft, Provider, ProviderError, Tags, Terminating,
+};
+pub use secret::{Secret, SecretBytes};
+pub use stage::Stage;
+pub use step::{StageFile, StageSetup, Step, StepOutcome, StepStatus};

@@ -1,0 +1,73 @@
+//! Time as the library sees it: wall time for what is written down, derived
+//! from the monotonic clock so that it never runs backwards and stands still
+//! in tests that pause tokio's time.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// A moment as the journal and the provider's tags write it: Unix milliseconds.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// This moment plus `span`, at the latest the end of time.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis(span)))
+    }
+
+    /// How long `self` is after `earlier`; zero if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The same moment as the standard library writes it.
+    pub fn to_system_time(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.0)
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Tells the time. Copies tell the same time.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    wall: Timestamp,
+    origin: Instant,
+}
+
+impl Clock {
+    /// A clock that agrees with the system's at this moment.
+    pub fn system() -> Self {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            wall: Timestamp(millis(since_epoch)),
+            origin: Instant::now(),
+        }
+    }
+
+    /// The present.
+    pub fn now(&self) -> Timestamp {
+        self.at(Instant::now())
+    }
+
+    /// What this clock shows at `instant`.
+    pub fn at(&self, instant: Instant) -> Timestamp {
+        self.wall
+            .after(instant.saturating_duration_since(self.origin))
+    }
+
+    /// The instant at which this clock shows `moment`; now, if that is past.
+    pub fn instant(&self, moment: Timestamp) -> Instant {
+        let now = Instant::now();
+        now + moment.since(self.at(now))
+    }
+}

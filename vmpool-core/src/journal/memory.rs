@@ -1,0 +1,277 @@
+//! A journal in memory: for tests, benches, and `exec`, whose deployment ends
+//! with its process.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::{
+    Batch, Change, CommitError, Event, Journal, JournalError, MachineRow, OrderRow, PoolRows, Row,
+    StageRecord, StageRow, StepRow,
+};
+use crate::clock::Timestamp;
+use crate::id::{MachineId, OrderId, PoolName, StageId, StepId, Term, Version};
+
+/// Events kept; older ones are forgotten.
+const EVENTS_KEPT: usize = 16_384;
+/// Rows of ended things kept, for retries and `explain`; older ones are forgotten.
+const ENDED_KEPT: usize = 65_536;
+
+/// Keeps all rows in maps. What it says is durable lasts as long as the process.
+#[derive(Debug, Default)]
+pub struct MemoryJournal {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    orders: HashMap<OrderId, Arc<OrderRow>>,
+    machines: HashMap<MachineId, Arc<MachineRow>>,
+    stages: HashMap<StageId, StageEntry>,
+    pools: HashMap<PoolName, PoolEntry>,
+    ended: VecDeque<Ended>,
+    events: VecDeque<Event>,
+    last_event: u64,
+}
+
+#[derive(Debug)]
+struct StageEntry {
+    row: Arc<StageRow>,
+    steps: Vec<Arc<StepRow>>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct PoolEntry {
+    term: Term,
+    slots: u32,
+}
+
+#[derive(Debug)]
+enum Ended {
+    Order(OrderId),
+    Machine(MachineId),
+    Stage(StageId),
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn raise_term(&self, pool: &PoolName, now: Timestamp) -> Result<Term, JournalError> {
+        let mut inner = self.inner.lock();
+        let entry = inner.pools.entry(pool.clone()).or_default();
+        entry.term = Term((entry.term.0 + 1).max(now.0));
+        Ok(entry.term)
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        self.inner.lock().commit(batch)
+    }
+
+    async fn pool(&self, pool: &PoolName) -> Result<PoolRows, JournalError> {
+        let inner = self.inner.lock();
+        Ok(PoolRows {
+            orders: inner
+                .orders
+                .values()
+                .filter(|row| row.pool == *pool && !row.state.is_settled())
+                .cloned()
+                .collect(),
+            machines: inner
+                .machines
+                .values()
+                .filter(|row| row.machine.pool == *pool && row.state.occupies_slot())
+                .cloned()
+                .collect(),
+            stages: inner
+                .stages
+                .values()
+                .filter(|entry| entry.row.pool == *pool && !entry.row.state.is_ended())
+                .map(StageEntry::record)
+                .collect(),
+        })
+    }
+
+    async fn machine(&self, id: &MachineId) -> Result<Option<Arc<MachineRow>>, JournalError> {
+        Ok(self.inner.lock().machines.get(id).cloned())
+    }
+
+    async fn stage(&self, id: &StageId) -> Result<Option<StageRecord>, JournalError> {
+        Ok(self.inner.lock().stages.get(id).map(StageEntry::record))
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, JournalError> {
+        let inner = self.inner.lock();
+        let skip = inner.events.partition_point(|event| event.seq <= after);
+        Ok(inner
+            .events
+            .iter()
+            .skip(skip)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+}
+
+impl StageEntry {
+    fn record(&self) -> StageRecord {
+        StageRecord {
+            stage: self.row.clone(),
+            steps: self.steps.clone(),
+        }
+    }
+
+    fn step(&self, id: &StepId) -> Option<&Arc<StepRow>> {
+        self.steps.iter().find(|step| step.id == *id)
+    }
+}
+
+impl Inner {
+    /// Checks everything, then changes everything.
+    fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        let pool = self.pools.get(&batch.pool).copied().unwrap_or_default();
+        if pool.term > batch.term {
+            let (ours, theirs) = (batch.term, pool.term);
+            return Err(CommitError::Fenced {
+                pool: batch.pool,
+                ours,
+                theirs,
+            });
+        }
+        let (mut freed, mut taken) = (0, 0);
+        for Change { row, .. } in &batch.changes {
+            let current = self.current(row);
+            let found = current.as_ref().map(|(version, _)| *version);
+            if found.map_or(Version(1), Version::next) != row.version() {
+                return Err(CommitError::Conflict {
+                    key: row.key(),
+                    wanted: row.version(),
+                    found,
+                });
+            }
+            freed += current.map_or(0, |(_, slots)| slots);
+            taken += row.slots();
+        }
+        let slots = pool.slots + taken - freed;
+        if let Some(limit) = batch.limit
+            && slots > limit
+        {
+            return Err(CommitError::Limit {
+                pool: batch.pool,
+                limit,
+                wanted: slots,
+            });
+        }
+        if slots != pool.slots || pool.term < batch.term {
+            self.pools.insert(
+                batch.pool,
+                PoolEntry {
+                    term: batch.term,
+                    slots,
+                },
+            );
+        }
+        for change in batch.changes {
+            self.record(batch.at, &change);
+            self.apply(change.row);
+        }
+        self.forget_oldest();
+        Ok(())
+    }
+
+    /// The version and the occupied slots of the row that `row` would replace.
+    fn current(&self, row: &Row) -> Option<(Version, u32)> {
+        match row {
+            Row::Order(row) => self
+                .orders
+                .get(&row.id)
+                .map(|found| (found.version, found.state.open)),
+            Row::Machine(row) => self
+                .machines
+                .get(row.id())
+                .map(|found| (found.version, u32::from(found.state.occupies_slot()))),
+            Row::Stage(row) => self.stages.get(&row.id).map(|found| (found.row.version, 0)),
+            Row::Step(row) => self
+                .stages
+                .get(&row.stage)?
+                .step(&row.id)
+                .map(|found| (found.version, 0)),
+        }
+    }
+
+    fn record(&mut self, at: Timestamp, change: &Change) {
+        self.last_event += 1;
+        if self.events.len() == EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        self.events.push_back(Event {
+            seq: self.last_event,
+            at,
+            key: change.row.key(),
+            version: change.row.version(),
+            what: change.what,
+            cause: change.cause.clone(),
+        });
+    }
+
+    fn apply(&mut self, row: Row) {
+        match row {
+            Row::Order(row) => {
+                if row.state.is_settled() {
+                    self.ended.push_back(Ended::Order(row.id.clone()));
+                }
+                self.orders.insert(row.id.clone(), row);
+            }
+            Row::Machine(row) => {
+                if !row.state.occupies_slot() {
+                    self.ended.push_back(Ended::Machine(row.id().clone()));
+                }
+                self.machines.insert(row.id().clone(), row);
+            }
+            Row::Stage(row) => {
+                if row.state.is_ended() {
+                    self.ended.push_back(Ended::Stage(row.id.clone()));
+                }
+                match self.stages.get_mut(&row.id) {
+                    Some(entry) => entry.row = row,
+                    None => {
+                        self.stages.insert(
+                            row.id.clone(),
+                            StageEntry {
+                                row,
+                                steps: Vec::new(),
+                            },
+                        );
+                    }
+                }
+            }
+            // A step without its stage is not kept: the pool writes no such row.
+            Row::Step(row) => {
+                if let Some(entry) = self.stages.get_mut(&row.stage) {
+                    match entry.steps.iter_mut().find(|step| step.id == row.id) {
+                        Some(step) => *step = row,
+                        None => entry.steps.push(row),
+                    }
+                }
+            }
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        while self.ended.len() > ENDED_KEPT {
+            match self.ended.pop_front() {
+                Some(Ended::Order(id)) => drop(self.orders.remove(&id)),
+                Some(Ended::Machine(id)) => drop(self.machines.remove(&id)),
+                Some(Ended::Stage(id)) => drop(self.stages.remove(&id)),
+                None => return,
+            }
+        }
+    }
+}

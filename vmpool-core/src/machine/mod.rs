@@ -1,0 +1,18 @@
+//! A machine's life.
+//!
+//! ```text
+//! booting ─► ready ─┬─► claimed ─► draining ─► terminating ─► gone
+//!                   ├─► suspending ─► suspended ─► resuming ─► ready
+//!                   └─► draining (idle, sick, old spec, old age)
+//! any ─► lost: gone without our asking
+//! ```
+//!
+//! [`next`] is the whole of it: pure, exhaustive, and what a journal replays.
+//! Claim, drain and suspend start from one state and are a compare-and-swap on
+//! one row, so a machine is never two of them.
+
+mod next;
+#[cfg(test)]
+mod tests;
+
+pub use next::{Effect, MachineEvent, MachineState, Refused, next};

@@ -1,0 +1,230 @@
+//! The keeper: one task that looks at the book when something changed, and
+//! sets going what must be done. It waits for nothing itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Origin;
+use super::warm::Shared;
+use crate::clock::Timestamp;
+use crate::id::{MachineId, StageId};
+use crate::journal::PoolRows;
+use crate::machine::MachineState;
+use crate::stage::{StageEnd, StageState};
+
+/// After a journal that took no write, work is tried again this much later.
+pub(super) const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// The keeper's loop.
+    pub(super) async fn keep(self: Arc<Self>) {
+        loop {
+            let wake_at = self.turn();
+            tokio::select! {
+                () = self.work.notified() => {}
+                () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now)),
+                    if wake_at.is_some() => {}
+            }
+        }
+    }
+
+    /// Sets going what must be done now; says when to look again.
+    fn turn(self: &Arc<Self>) -> Option<Instant> {
+        let now = self.now();
+        let (doubts, releases, sick, (overdue, next), closing) = {
+            let mut book = self.book.lock();
+            (
+                std::mem::take(&mut book.doubts),
+                std::mem::take(&mut book.releases),
+                std::mem::take(&mut book.sick),
+                book.overdue(now),
+                book.closing,
+            )
+        };
+        for (machine, stage) in doubts {
+            self.spawn("read back a claim", self.clone().read_back(machine, stage));
+        }
+        for stage in releases {
+            self.spawn(
+                "release",
+                self.clone()
+                    .release_until_written(stage, StageEnd::Released),
+            );
+        }
+        for id in sick {
+            let shared = self.clone();
+            self.spawn("drain a sick machine", async move {
+                shared.drain(&id, "its agent did not answer", None).await;
+            });
+        }
+        for (stage, which) in overdue {
+            let end = StageEnd::OverTime(which.into());
+            self.spawn(
+                "end a stage",
+                self.clone().release_until_written(stage, end),
+            );
+        }
+        if closing {
+            self.drain_unclaimed();
+            return next.map(|at| self.parts.clock.instant(at));
+        }
+        self.drain_excess();
+        let refill = self.refill();
+        let next = next.map(|at| self.parts.clock.instant(at));
+        [next, refill].into_iter().flatten().min()
+    }
+
+    /// Orders what is missing; says when to try again where failures hold it off.
+    fn refill(self: &Arc<Self>) -> Option<Instant> {
+        let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
+        let config = self.config.read();
+        loop {
+            let count = {
+                let mut book = self.book.lock();
+                let missing = book.shortfall(&config, waiting);
+                if missing == 0 {
+                    return None;
+                }
+                if let Some(until) = book.backoff.not_before
+                    && until > Instant::now()
+                {
+                    return Some(until);
+                }
+                let count = missing.min(self.capabilities.max_batch.max(1));
+                book.reserve(count);
+                count
+            };
+            self.spawn("order", self.clone().order(count));
+        }
+    }
+
+    fn drain_excess(self: &Arc<Self>) {
+        let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
+        let excess = {
+            let config = self.config.read();
+            self.book.lock().excess(&config, waiting)
+        };
+        for _ in 0..excess {
+            let Some(ready) = self.queue.take(|_| true) else {
+                return;
+            };
+            let shared = self.clone();
+            self.spawn("drain an idle machine", async move {
+                shared
+                    .drain(ready.row.id(), "more are ready than wanted", None)
+                    .await;
+            });
+        }
+    }
+
+    fn drain_unclaimed(self: &Arc<Self>) {
+        use MachineState::{Booting, Ready, Resuming, Suspended, Suspending};
+        let idle: Vec<MachineId> = {
+            let book = self.book.lock();
+            let states = [Booting, Ready, Suspending, Suspended, Resuming];
+            let idle = book
+                .machines()
+                .filter(|entry| states.contains(&entry.row.state));
+            idle.map(|entry| entry.row.id().clone()).collect()
+        };
+        for id in idle {
+            let shared = self.clone();
+            self.spawn("drain an idle machine", async move {
+                shared.drain(&id, "the pool drains", None).await;
+            });
+        }
+    }
+
+    /// Ends every running stage, for a shut-down.
+    pub(super) fn end_all_stages(self: &Arc<Self>) {
+        let stages: Vec<StageId> = self.book.lock().stages.keys().cloned().collect();
+        for stage in stages {
+            let end = StageEnd::Stopped("the pool shuts down".into());
+            self.spawn(
+                "end a stage",
+                self.clone().release_until_written(stage, end),
+            );
+        }
+    }
+
+    async fn release_until_written(self: Arc<Self>, stage: StageId, end: StageEnd) {
+        let cause = end.to_string();
+        while let Err(error) = self.end_stage(&stage, cause.clone(), end.clone()).await {
+            self.trouble(None, error.to_string());
+            tokio::time::sleep(JOURNAL_PAUSE).await;
+        }
+    }
+
+    /// A claim's write was broken off: what does the journal say?
+    async fn read_back(self: Arc<Self>, machine: MachineId, stage: StageId) {
+        loop {
+            match self.parts.journal.stage(&stage).await {
+                Ok(Some(record))
+                    if record.stage.machine == machine
+                        && record.stage.state == StageState::Claimed =>
+                {
+                    if let Ok(Some(row)) = self.parts.journal.machine(&machine).await {
+                        let prepare = self.config.read().deadlines.prepare;
+                        let by = record.stage.claimed_at.after(prepare);
+                        self.enter_claim(row, record.stage, Origin::Attached, by);
+                        self.work.notify_one();
+                        return;
+                    }
+                }
+                // Not this machine's, so the machine is nobody's: it is drained,
+                // and a write that is still under way loses the swap, or wins it
+                // and is found by the drain.
+                Ok(_) => {
+                    return self.drain(&machine, "its claim was broken off", None).await;
+                }
+                Err(error) => self.trouble(Some(&machine), error.to_string()),
+            }
+            tokio::time::sleep(JOURNAL_PAUSE).await;
+        }
+    }
+
+    /// The row in the book is not the journal's: read it, and tend to what it says.
+    pub(super) fn reload_soon(&self, machine: &MachineId) {
+        self.book.lock().sick.push(machine.clone());
+        self.work.notify_one();
+    }
+
+    /// Goes on with what the journal knows, at the pool's start.
+    pub(super) fn resume(self: &Arc<Self>, rows: PoolRows) {
+        let prepare = self.config.read().deadlines.prepare;
+        {
+            let mut book = self.book.lock();
+            for order in &rows.orders {
+                book.put_order(order.clone());
+            }
+            for machine in &rows.machines {
+                book.put_machine(machine.clone());
+            }
+            for record in rows.stages {
+                let by: Timestamp = record.stage.claimed_at.after(prepare);
+                let id = record.stage.id.clone();
+                if record.stage.state != StageState::Prepared {
+                    book.watch_prepare(id.clone(), by);
+                }
+                book.put_stage(record.stage, Origin::Attached);
+                if let Some(entry) = book.stages.get_mut(&id) {
+                    entry.steps = record
+                        .steps
+                        .into_iter()
+                        .map(|step| (step.id.clone(), step))
+                        .collect();
+                }
+            }
+        }
+        for order in rows.orders {
+            self.spawn("replay an order", self.clone().replay(order));
+        }
+        for machine in rows.machines {
+            self.tend_soon(machine.id());
+        }
+        self.count_slots();
+        self.retire.notify_one();
+    }
+}

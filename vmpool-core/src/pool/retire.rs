@@ -1,0 +1,133 @@
+//! The end of machines: told to end until the provider says the word.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::launch::chain;
+use super::look::{Absence, Pause};
+use super::warm::Shared;
+use crate::clock::Timestamp;
+use crate::id::MachineId;
+use crate::machine::{MachineEvent, MachineState};
+use crate::provider::ListedState;
+
+/// Most machines named in one call.
+const BATCH: usize = 100;
+
+/// What the retirer remembers of a machine that it ends.
+#[derive(Debug, Default)]
+struct Ending {
+    called_at: Timestamp,
+    absence: Absence,
+    alarmed: bool,
+}
+
+impl Shared {
+    /// The retirer's loop: one task ends all machines of the pool.
+    pub(super) async fn retire(self: Arc<Self>) {
+        let mut endings: HashMap<MachineId, Ending> = HashMap::new();
+        loop {
+            self.retire.notified().await;
+            let mut pause = Pause::new();
+            loop {
+                self.begin_endings().await;
+                let ids = self.in_state(MachineState::Terminating);
+                endings.retain(|id, _| ids.contains(id));
+                if ids.is_empty() {
+                    break;
+                }
+                self.call_terminate(&ids, &mut endings).await;
+                if self.in_state(MachineState::Terminating).is_empty() {
+                    continue;
+                }
+                self.confirm(&mut endings).await;
+                self.alarm(&mut endings);
+                if self.in_state(MachineState::Terminating).is_empty() {
+                    continue;
+                }
+                // A machine that joins meanwhile need not wait for the others.
+                tokio::select! {
+                    () = pause.wait() => {}
+                    () = self.retire.notified() => pause = Pause::new(),
+                }
+            }
+        }
+    }
+
+    fn in_state(&self, state: MachineState) -> Vec<MachineId> {
+        let book = self.book.lock();
+        if book.count(state) == 0 {
+            return Vec::new();
+        }
+        let found = book.machines().filter(|entry| entry.row.state == state);
+        found.map(|entry| entry.row.id().clone()).collect()
+    }
+
+    /// Drained machines become terminating, durably, before the provider is called.
+    async fn begin_endings(&self) {
+        for id in self.in_state(MachineState::Draining) {
+            let begun = self
+                .advance(&id, MachineEvent::Terminate, "it is drained", None)
+                .await;
+            if let Err(super::advance::AdvanceError::Commit(error)) = begun {
+                self.trouble(Some(&id), format!("write down the end of {id}: {error}"));
+                self.retire.notify_one();
+                return tokio::time::sleep(super::keeper::JOURNAL_PAUSE).await;
+            }
+        }
+    }
+
+    async fn call_terminate(&self, ids: &[MachineId], endings: &mut HashMap<MachineId, Ending>) {
+        for batch in ids.chunks(BATCH) {
+            let answer = self.parts.provider.terminate(batch).await;
+            let now = self.now();
+            for id in batch {
+                endings.entry(id.clone()).or_default().called_at = now;
+            }
+            match answer {
+                Ok(answer) => {
+                    for id in answer.gone {
+                        self.provider_says_gone(&id, "the provider terminated it")
+                            .await;
+                    }
+                }
+                Err(error) => self.trouble(None, chain(&error)),
+            }
+        }
+    }
+
+    /// Those without a word yet: does a listing show them?
+    async fn confirm(&self, endings: &mut HashMap<MachineId, Ending>) {
+        let Some(listing) = self.look().await else {
+            return;
+        };
+        let window = self.capabilities.consistency_window;
+        for (id, ending) in endings {
+            let listed = listing.machines.iter().find(|listed| listed.id == *id);
+            match listed {
+                // The look took it in already.
+                Some(listed) if listed.state == ListedState::Terminated => {}
+                Some(_) => ending.absence.present(),
+                None if ending.absence.missing(&listing, ending.called_at, window) => {
+                    self.provider_says_gone(id, "two listings do not show it")
+                        .await;
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn alarm(&self, endings: &mut HashMap<MachineId, Ending>) {
+        let patience = self.config.read().deadlines.terminating;
+        let now = self.now();
+        for (id, ending) in endings {
+            let since = self.book.lock().machine(id).map(|entry| entry.row.since);
+            let Some(since) = since else { continue };
+            if !ending.alarmed && now.since(since) > patience {
+                ending.alarmed = true;
+                tracing::error!(pool = %self.name, machine = %id, "the provider does not end it");
+                self.trouble(Some(id), format!("{id} is not gone after {patience:?}"));
+            }
+        }
+    }
+}

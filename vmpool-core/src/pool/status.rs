@@ -1,0 +1,50 @@
+//! A pool at one moment, for people and programs.
+
+use crate::clock::Timestamp;
+use crate::id::{MachineId, PoolName, StageId, Term};
+use crate::machine::MachineState;
+use crate::pool::Evidence;
+
+/// A pool at one moment.
+#[derive(Debug, Clone)]
+pub struct PoolStatus {
+    /// The pool.
+    pub name: PoolName,
+    /// The term it rules under.
+    pub term: Term,
+    /// Machines to keep ready.
+    pub warm: u32,
+    /// Machines at most.
+    pub limit: u32,
+    /// Machines ready now.
+    pub ready: u32,
+    /// Machines on their way up.
+    pub booting: u32,
+    /// Slots of orders that no machine fills yet.
+    pub ordered: u32,
+    /// Machines that stages have.
+    pub claimed: u32,
+    /// Machines on their way out.
+    pub ending: u32,
+    /// Requests that wait.
+    pub waiting: u32,
+    /// Why the pool takes no requests, if it takes none.
+    pub stopped: Option<String>,
+    /// Its machines.
+    pub machines: Vec<MachineStatus>,
+    /// What went wrong lately, the latest last.
+    pub evidence: Vec<Evidence>,
+}
+
+/// A machine at one moment.
+#[derive(Debug, Clone)]
+pub struct MachineStatus {
+    /// The machine.
+    pub id: MachineId,
+    /// Its state.
+    pub state: MachineState,
+    /// Since when.
+    pub since: Timestamp,
+    /// The stage that has it.
+    pub stage: Option<StageId>,
+}

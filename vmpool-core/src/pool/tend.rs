@@ -1,0 +1,285 @@
+//! One task a machine, from its launch until it drains: connects to its agent,
+//! offers it when it is ready, watches its health, renews, and replaces it when
+//! it is sick or old (P6).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::warm::{ReadyMachine, Shared};
+use crate::id::MachineId;
+use crate::journal::{Change, CommitError, MachineRow};
+use crate::link::{AgentReport, Health, KeyHash, LinkError, PinError, PinKey};
+use crate::machine::{MachineEvent, MachineState};
+use crate::stage::StageEnd;
+
+/// Renewals within one span of the agents' idle clock.
+const RENEWALS: u32 = 4;
+
+/// Why a machine needs no more tending, or other tending.
+enum Ended {
+    /// It drains: why, and what its stage is told.
+    Drain(String),
+    /// Its connection is lost while a stage has it: the agent may come back.
+    Reconnect(String),
+}
+
+impl Shared {
+    /// Starts to tend a machine that the book has.
+    pub(super) fn tend_soon(self: &Arc<Self>, id: &MachineId) {
+        let tended = self
+            .book
+            .lock()
+            .machine(id)
+            .map(|entry| entry.tended.clone());
+        let Some(tended) = tended else { return };
+        let (shared, id) = (self.clone(), id.clone());
+        self.spawn("tend", async move {
+            tokio::select! {
+                () = tended.cancelled() => {}
+                () = shared.tend(&id, &tended) => {}
+            }
+        });
+    }
+
+    async fn tend(&self, id: &MachineId, tended: &CancellationToken) {
+        let mut lost: Option<String> = None;
+        loop {
+            let Some(row) = self.tended_row(id) else {
+                return;
+            };
+            let until = self.connect_by(&row, lost.is_some());
+            let opened = self.open(&row, until).await;
+            let ended = match opened {
+                Ok(report) => self.watch(id, &report).await,
+                Err(why) => {
+                    let why = lost.map_or(why.clone(), |lost| format!("{lost}; then {why}"));
+                    Ended::Drain(why)
+                }
+            };
+            match ended {
+                Ended::Reconnect(why) => lost = Some(why),
+                Ended::Drain(why) => {
+                    let end = StageEnd::MachineLost(why.clone().into());
+                    self.give_up(id, why, end, tended).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The machine's row while it is one that needs a connection.
+    fn tended_row(&self, id: &MachineId) -> Option<Arc<MachineRow>> {
+        use MachineState::{Booting, Claimed, Ready, Resuming};
+        let row = self.book.lock().machine(id).map(|entry| entry.row.clone());
+        row.filter(|row| matches!(row.state, Booting | Ready | Resuming | Claimed))
+    }
+
+    /// Until when a connection must be open.
+    fn connect_by(&self, row: &MachineRow, reconnects: bool) -> Instant {
+        let deadlines = self.config.read().deadlines;
+        if row.state == MachineState::Booting && !reconnects {
+            self.parts
+                .clock
+                .instant(row.launched_at.after(deadlines.booting))
+        } else {
+            Instant::now() + deadlines.prepare
+        }
+    }
+
+    /// Opens the connection; retries what a dial can't mend only if the address was missing.
+    async fn open(&self, row: &MachineRow, until: Instant) -> Result<AgentReport, String> {
+        let mut pause = super::look::Pause::new();
+        loop {
+            let Some(current) = self.tended_row(row.id()) else {
+                return Err("it drains".to_owned());
+            };
+            let opening = self.parts.link.open(&current.machine, self.term, self);
+            let waited = || format!("its agent did not connect within {:?}", self.waited(row));
+            match tokio::time::timeout_at(until, opening).await {
+                Ok(Ok(report)) => return Ok(report),
+                Ok(Err(LinkError::NoAddress { .. })) => {
+                    self.look().await;
+                    if Instant::now() >= until {
+                        return Err(waited());
+                    }
+                    pause.wait().await;
+                }
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => return Err(waited()),
+            }
+        }
+    }
+
+    fn waited(&self, row: &MachineRow) -> Duration {
+        self.now().since(row.launched_at)
+    }
+
+    /// Connected: until when, and what then.
+    async fn watch(&self, id: &MachineId, report: &AgentReport) -> Ended {
+        let Some(row) = self.tended_row(id) else {
+            return Ended::Drain("it drains".to_owned());
+        };
+        if report.stage != row.stage {
+            let has = report.stage.as_ref().map_or("none", |stage| stage.as_str());
+            if row.state != MachineState::Claimed || report.stage.is_some() {
+                return Ended::Drain(format!("its agent has another stage: {has}"));
+            }
+        }
+        let mut health = self.parts.link.health(id);
+        if row.state != MachineState::Claimed && !self.make_ready(&row, &health).await {
+            return Ended::Drain("it could not become ready".to_owned());
+        }
+        let too_old = self.too_old_at(&row);
+        let idle = self
+            .parts
+            .link
+            .bootstrap(&row.machine.order, row.machine.attempt)
+            .clocks
+            .idle;
+        let mut renew = tokio::time::interval(idle / RENEWALS);
+        renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        renew.tick().await;
+        loop {
+            tokio::select! {
+                lost = connection_lost(&mut health) => {
+                    return match self.tended_row(id).map(|row| row.state) {
+                        Some(MachineState::Claimed) => {
+                            // The provider may know already that it is gone.
+                            self.look().await;
+                            Ended::Reconnect(lost)
+                        }
+                        _ => Ended::Drain(lost),
+                    };
+                }
+                _ = renew.tick() => {
+                    if let Err(error) = self.parts.link.renew(id, self.term).await {
+                        tracing::debug!(machine = %id, %error, "not renewed");
+                    }
+                }
+                () = tokio::time::sleep_until(too_old) => {
+                    let ready = self.queue.take(|ready| ready.row.id() == id);
+                    if ready.is_some() {
+                        return Ended::Drain("it is too old to finish another stage".to_owned());
+                    }
+                    // A stage has it, or is getting it; nothing more to time.
+                    return self.watch_claimed(id, health).await;
+                }
+            }
+        }
+    }
+
+    /// As [`Shared::watch`], for a machine whose age does not matter any more.
+    async fn watch_claimed(&self, id: &MachineId, mut health: watch::Receiver<Health>) -> Ended {
+        let lost = connection_lost(&mut health).await;
+        match self.tended_row(id).map(|row| row.state) {
+            Some(MachineState::Claimed) => Ended::Reconnect(lost),
+            _ => Ended::Drain(lost),
+        }
+    }
+
+    fn too_old_at(&self, row: &MachineRow) -> Instant {
+        let config = self.config.read();
+        let useful = config.max_age.saturating_sub(config.deadlines.stage);
+        self.parts.clock.instant(row.launched_at.after(useful))
+    }
+
+    /// Ready in the journal, then in the queue.
+    async fn make_ready(&self, row: &MachineRow, health: &watch::Receiver<Health>) -> bool {
+        let id = row.id();
+        if row.state != MachineState::Ready {
+            let cause = "its agent is connected";
+            if let Err(error) = self.advance(id, MachineEvent::Connected, cause, None).await {
+                self.trouble(Some(id), format!("write down that {id} is ready: {error}"));
+                return false;
+            }
+        }
+        let Some(row) = self.tended_row(id) else {
+            return false;
+        };
+        if self.book.lock().closing {
+            return false;
+        }
+        self.queue.offer(ReadyMachine {
+            row,
+            health: health.clone(),
+        });
+        // Ready and nobody waits: there may be more than are wanted now.
+        self.work.notify_one();
+        true
+    }
+
+    async fn give_up(
+        &self,
+        id: &MachineId,
+        why: String,
+        end: StageEnd,
+        tended: &CancellationToken,
+    ) {
+        if tended.is_cancelled() || self.tended_row(id).is_none() {
+            return;
+        }
+        let said = self.parts.provider.diagnose(id).await;
+        let text = match said {
+            Some(said) => format!("machine {id}: {why}; {said}"),
+            None => format!("machine {id}: {why}"),
+        };
+        self.trouble(Some(id), text);
+        self.drain_to_end(id, why, end).await;
+    }
+
+    async fn drain_to_end(&self, id: &MachineId, why: String, end: StageEnd) {
+        self.drain(id, why, Some(end)).await;
+        self.work.notify_one();
+    }
+}
+
+/// Ends when the connection does not answer any more; says why.
+async fn connection_lost(health: &mut watch::Receiver<Health>) -> String {
+    match health
+        .wait_for(|health| !health.is_answering())
+        .await
+        .as_deref()
+    {
+        Ok(Health::Lost { reason }) => reason.clone(),
+        Ok(_) => "its connection was closed".to_owned(),
+        Err(_) => "its link is gone".to_owned(),
+    }
+}
+
+#[async_trait]
+impl PinKey for Shared {
+    async fn pin(&self, machine: &MachineId, key: KeyHash) -> Result<(), PinError> {
+        let not_written = |reason: String| PinError::NotWritten {
+            machine: machine.clone(),
+            reason,
+        };
+        let row = self
+            .book
+            .lock()
+            .machine(machine)
+            .map(|entry| entry.row.clone());
+        let Some(row) = row else {
+            return Err(not_written("it is gone".to_owned()));
+        };
+        match row.machine.key {
+            Some(pinned) if pinned == key => return Ok(()),
+            Some(_) => {
+                return Err(PinError::OtherKey {
+                    machine: machine.clone(),
+                });
+            }
+            None => {}
+        }
+        let after = Arc::new(row.with_key(key));
+        let change = Change::new(after.clone(), after.state.as_str(), "its key is pinned");
+        let written: Result<(), CommitError> = self.commit(vec![change]).await;
+        written.map_err(|error| not_written(error.to_string()))?;
+        self.book.lock().put_machine(after);
+        Ok(())
+    }
+}

@@ -1,0 +1,374 @@
+//! [`WarmPool`]: the pool, its parts, its start and its end.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::book::Book;
+use super::events::Announcer;
+use super::{
+    AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, MachineStatus, NoteError,
+    Origin, Pool, PoolConfig, PoolEvent, PoolEvents, PoolStatus, ReadyQueue, ReleaseError,
+    RequestHash, TryAcquireError,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::id::{MachineId, PoolName, StageId, Term};
+use crate::journal::{Journal, JournalError, MachineRow};
+use crate::link::{AgentLink, Health};
+use crate::machine::MachineState;
+use crate::provider::{Capabilities, Provider};
+use crate::stage::StageEvent;
+
+/// What a pool is built from.
+#[derive(Clone)]
+pub struct PoolParts {
+    /// Where its machines come from.
+    pub provider: Arc<dyn Provider>,
+    /// The line to their agents.
+    pub link: Arc<dyn AgentLink>,
+    /// What it remembers.
+    pub journal: Arc<dyn Journal>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl fmt::Debug for PoolParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolParts").finish_non_exhaustive()
+    }
+}
+
+/// Why a pool did not start.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("start pool {pool}")]
+pub struct StartError {
+    /// The pool.
+    pub pool: PoolName,
+    /// What the journal said.
+    #[source]
+    pub source: JournalError,
+}
+
+/// Machines that were not gone when the patience of a shut-down ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftovers {
+    /// The machines, with their states.
+    pub machines: Vec<(MachineId, MachineState)>,
+    /// Slots of which it is not known whether a machine fills them.
+    pub open_slots: u32,
+}
+
+impl Leftovers {
+    /// Nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.machines.is_empty() && self.open_slots == 0
+    }
+}
+
+/// A pool that keeps machines ready.
+///
+/// A handle: clones are the same pool. When the last one is dropped, its tasks
+/// end and its machines stay as they are, for the journal's next reader or, if
+/// nobody comes, for their dead-man's clocks. [`WarmPool::shutdown`] ends them.
+#[derive(Clone)]
+pub struct WarmPool {
+    pub(super) shared: Arc<Shared>,
+    _stop: Arc<DropGuard>,
+}
+
+/// What the pool's tasks share.
+pub(super) struct Shared {
+    pub(super) config: RwLock<PoolConfig>,
+    pub(super) name: PoolName,
+    pub(super) parts: PoolParts,
+    pub(super) capabilities: Capabilities,
+    pub(super) term: Term,
+    pub(super) queue: Arc<ReadyQueue<ReadyMachine>>,
+    pub(super) book: Mutex<Book>,
+    /// Wakes the keeper.
+    pub(super) work: Notify,
+    /// Wakes who ends machines.
+    pub(super) retire: Notify,
+    /// Slots in use: what a shut-down waits for.
+    pub(super) occupied: watch::Sender<u32>,
+    pub(super) announcer: Announcer,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+/// A machine in the queue.
+pub(super) struct ReadyMachine {
+    pub(super) row: Arc<MachineRow>,
+    pub(super) health: watch::Receiver<Health>,
+}
+
+impl WarmPool {
+    /// Starts a pool on what its journal knows, under a new term.
+    ///
+    /// Must be called within a tokio runtime, on which the pool's tasks run.
+    ///
+    /// # Errors
+    /// The journal could not be read or written.
+    pub async fn start(config: PoolConfig, parts: PoolParts) -> Result<Self, StartError> {
+        let pool = config.name.clone();
+        let failed = |source| StartError {
+            pool: pool.clone(),
+            source,
+        };
+        let term = parts
+            .journal
+            .raise_term(&pool, parts.clock.now())
+            .await
+            .map_err(failed)?;
+        let rows = parts.journal.pool(&pool).await.map_err(failed)?;
+
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            name: pool,
+            capabilities: parts.provider.capabilities(),
+            config: RwLock::new(config),
+            parts,
+            term,
+            queue: ReadyQueue::new(),
+            book: Mutex::new(Book::default()),
+            work: Notify::new(),
+            retire: Notify::new(),
+            occupied: watch::Sender::new(0),
+            announcer: Announcer::new(),
+            tasks: TaskTracker::new(),
+            stop: stop.clone(),
+        });
+        shared.resume(rows);
+        shared.spawn("keeper", shared.clone().keep());
+        shared.spawn("retirer", shared.clone().retire());
+        Ok(Self {
+            shared,
+            _stop: Arc::new(stop.drop_guard()),
+        })
+    }
+
+    /// As [`Pool::acquire`], without the box: the hot path.
+    ///
+    /// # Errors
+    /// No machine; the error says what was tried.
+    ///
+    /// # Cancel safety
+    /// As for [`Pool::acquire`].
+    pub async fn acquire(&self, request: AcquireRequest) -> Result<Lease, AcquireError> {
+        self.shared.acquire(&request).await
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> PoolEvents {
+        self.shared.announcer.listen()
+    }
+
+    /// Changes how many machines are kept ready and how many there may be.
+    /// Ready machines that are now too many are ended.
+    pub fn resize(&self, warm: u32, limit: u32) {
+        {
+            let mut config = self.shared.config.write();
+            config.warm = warm;
+            config.limit = limit;
+        }
+        self.shared.work.notify_one();
+    }
+
+    /// Takes no more requests, ends the machines that no stage has, and leaves
+    /// running stages alone. Those who wait are told `reason`.
+    pub fn drain(&self, reason: &str) {
+        self.shared.stop_taking(reason);
+        self.shared.book.lock().closing = true;
+        self.shared.work.notify_one();
+    }
+
+    /// Drains, ends running stages too, and waits until the provider said of
+    /// each machine that it is gone, but no longer than `patience`. Then the
+    /// pool's tasks are ended.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves the pool shutting down; call again to wait.
+    pub async fn shutdown(&self, patience: Duration) -> Leftovers {
+        self.drain("the pool shuts down");
+        self.shared.end_all_stages();
+        let mut occupied = self.shared.occupied.subscribe();
+        // Over its time or empty: what is left is read from the book.
+        let _ = tokio::time::timeout(patience, occupied.wait_for(|slots| *slots == 0)).await;
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        let book = self.shared.book.lock();
+        Leftovers {
+            machines: book
+                .machines()
+                .map(|m| (m.row.id().clone(), m.row.state))
+                .collect(),
+            open_slots: book.open_slots(),
+        }
+    }
+}
+
+#[async_trait]
+impl Pool for WarmPool {
+    async fn acquire(&self, request: AcquireRequest) -> Result<Lease, AcquireError> {
+        self.shared.acquire(&request).await
+    }
+
+    async fn try_acquire(&self, request: AcquireRequest) -> Result<Lease, TryAcquireError> {
+        self.shared.try_acquire(&request).await
+    }
+
+    async fn attach(&self, stage: &StageId) -> Result<Lease, AttachError> {
+        self.shared.attach(stage).await
+    }
+
+    async fn release(&self, stage: &StageId) -> Result<(), ReleaseError> {
+        self.shared.release(stage).await
+    }
+
+    fn release_soon(&self, stage: &StageId) {
+        let known = {
+            let mut book = self.shared.book.lock();
+            let known = book.stages.contains_key(stage);
+            if known {
+                book.releases.push(stage.clone());
+            }
+            known
+        };
+        if known {
+            self.shared.work.notify_one();
+        }
+    }
+
+    async fn note(&self, stage: &StageId, event: StageEvent) -> Result<(), NoteError> {
+        self.shared.note(stage, event).await
+    }
+
+    fn keyed_hash(&self, content: &[u8]) -> RequestHash {
+        self.shared.parts.link.keyed_hash(content)
+    }
+
+    fn status(&self) -> PoolStatus {
+        self.shared.status()
+    }
+
+    fn term(&self) -> Term {
+        self.shared.term
+    }
+}
+
+impl Shared {
+    pub(super) fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// Runs `task` until it ends or the pool stops, whichever is first.
+    pub(super) fn spawn(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        let span = tracing::debug_span!("pool task", pool = %self.name, task = name);
+        let task = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        };
+        self.tasks
+            .spawn(tracing::Instrument::instrument(task, span));
+    }
+
+    /// Something went wrong: kept for those who wait and for people.
+    pub(super) fn trouble(&self, machine: Option<&MachineId>, text: impl Into<String>) {
+        let evidence = Evidence {
+            at: self.now(),
+            machine: machine.cloned(),
+            text: text.into(),
+        };
+        tracing::warn!(pool = %self.name, machine = ?evidence.machine, "{}", evidence.text);
+        self.announcer.tell(|| PoolEvent::Trouble(evidence.clone()));
+        self.book.lock().add_evidence(evidence);
+    }
+
+    /// Takes no requests from now on. The first reason stays.
+    pub(super) fn stop_taking(&self, reason: &str) {
+        let first = {
+            let mut book = self.book.lock();
+            let first = book.stopped.is_none();
+            book.stopped.get_or_insert_with(|| reason.into());
+            first
+        };
+        if first {
+            self.announcer.tell(|| PoolEvent::Stopped {
+                reason: reason.to_owned(),
+            });
+        }
+        self.queue.close(Closed(reason.into()));
+    }
+
+    /// The book changed in a way that frees or takes slots.
+    pub(super) fn count_slots(&self) {
+        let slots = self.book.lock().occupied();
+        self.occupied.send_replace(slots);
+    }
+
+    fn status(&self) -> PoolStatus {
+        use MachineState as S;
+        let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
+        let config = self.config.read();
+        let book = self.book.lock();
+        let machines = book.machines().map(|entry| MachineStatus {
+            id: entry.row.id().clone(),
+            state: entry.row.state,
+            since: entry.row.since,
+            stage: entry.row.stage.clone(),
+        });
+        PoolStatus {
+            name: self.name.clone(),
+            term: self.term,
+            warm: config.warm,
+            limit: config.limit,
+            ready: book.count(S::Ready),
+            booting: book.count(S::Booting) + book.count(S::Resuming),
+            ordered: book.open_slots(),
+            claimed: book.count(S::Claimed),
+            ending: book.count(S::Draining) + book.count(S::Terminating),
+            waiting,
+            stopped: book.stopped.as_deref().map(str::to_owned),
+            machines: machines.collect(),
+            evidence: book.evidence(Timestamp(0)),
+        }
+    }
+
+    /// The lease of a stage that has its machine.
+    pub(super) fn lease_of(&self, stage: &StageId) -> Option<(Lease, RequestHash)> {
+        let book = self.book.lock();
+        let entry = book.stages.get(stage)?;
+        let machine = book.machine(&entry.row.machine)?;
+        let lease = Lease {
+            stage: stage.clone(),
+            machine: machine.row.machine.clone(),
+            term: self.term,
+            claimed_at: entry.row.claimed_at,
+            deadline: entry.row.deadline,
+            origin: Origin::Attached,
+        };
+        Some((lease, entry.row.hash))
+    }
+}
+
+impl fmt::Debug for WarmPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WarmPool")
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}

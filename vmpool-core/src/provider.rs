@@ -1,0 +1,285 @@
+//! Where machines come from. A provider only carries out: what is launched,
+//! kept and ended is decided by the pool, which writes it down first.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::Bootstrap;
+use crate::clock::Timestamp;
+use crate::id::{Attempt, DeploymentId, MachineId, OrderId, Owner, PoolName};
+use crate::secret::SecretBytes;
+
+/// A source of like machines: one template in one account.
+///
+/// Implementations keep no books. They may be called from many tasks at once,
+/// and every call may be repeated (P9).
+#[async_trait]
+pub trait Provider: Send + Sync + 'static {
+    /// What this provider can do; asked once, when a pool starts.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes the whole request for `draft`: template, user data, tags. Pure,
+    /// no I/O. The bytes are sealed and written down before [`Provider::launch`]
+    /// sees them, and a replay by any later version gets the same bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadSpec`] where the template can't be rendered.
+    fn render(&self, draft: &OrderDraft<'_>) -> Result<SecretBytes, ProviderError>;
+
+    /// Launches the order's machines. The same order and attempt ⇒ the same
+    /// machines, however often it is called.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown; the pool replays.
+    async fn launch(&self, order: &LaunchOrder) -> LaunchOutcome;
+
+    /// All machines that carry `owner`'s tag, in whatever state, of every deployment id.
+    ///
+    /// # Errors
+    /// The listing could not be begun. One that broke off midway is `Ok` with
+    /// `complete: false`.
+    async fn list(&self, owner: &Owner) -> Result<Listing, ProviderError>;
+
+    /// Ends machines. One that is gone already, or that the provider never
+    /// had, is no error.
+    ///
+    /// # Errors
+    /// Some machines may not be ending; the pool calls again.
+    async fn terminate(&self, ids: &[MachineId]) -> Result<Terminating, ProviderError>;
+
+    /// What the provider can tell of a machine that failed: its last state and
+    /// the console's end. Best effort, at most a few kilobytes.
+    async fn diagnose(&self, id: &MachineId) -> Option<String> {
+        let _ = id;
+        None
+    }
+
+    /// Puts a machine to sleep. Called only where [`Capabilities::suspend`] is true.
+    ///
+    /// # Errors
+    /// The machine may be awake or asleep; a listing tells.
+    async fn suspend(&self, id: &MachineId) -> Result<(), ProviderError> {
+        Err(ProviderError::new(
+            ErrorKind::Unsupported,
+            format!("suspend {id}"),
+        ))
+    }
+
+    /// Wakes a machine that sleeps.
+    ///
+    /// # Errors
+    /// The machine may be awake or asleep; a listing tells.
+    async fn resume(&self, id: &MachineId) -> Result<(), ProviderError> {
+        Err(ProviderError::new(
+            ErrorKind::Unsupported,
+            format!("resume {id}"),
+        ))
+    }
+}
+
+/// What a provider can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Most machines one order may ask for.
+    pub max_batch: u32,
+    /// Machines can sleep.
+    pub suspend: bool,
+    /// Machines may be taken away at short notice.
+    pub spot: bool,
+    /// For this long after a launch a listing may not show the machine yet.
+    pub consistency_window: Duration,
+    /// Fingerprint of the template: machines of another one are of an old spec.
+    pub spec: Arc<str>,
+}
+
+/// What an order shall ask for, before it is rendered.
+#[derive(Debug, Clone)]
+pub struct OrderDraft<'a> {
+    /// How many machines.
+    pub count: u32,
+    /// What every machine is tagged with, in the call that creates it.
+    pub tags: &'a Tags,
+    /// What the agent on it starts from.
+    pub bootstrap: &'a Bootstrap,
+}
+
+/// What a machine is tagged with. Nothing here ever changes during its life,
+/// so that it can be written in the call that creates it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tags {
+    /// The deployment's name.
+    pub owner: Owner,
+    /// The deployment's random id.
+    pub deployment: DeploymentId,
+    /// The pool it was ordered for.
+    pub pool: PoolName,
+    /// The order it came from.
+    pub order: OrderId,
+    /// The order's attempt it came from.
+    pub attempt: Attempt,
+    /// After this the tag sweep may end it.
+    pub expires_at: Timestamp,
+}
+
+/// An order as it is launched or replayed.
+#[derive(Debug, Clone)]
+pub struct LaunchOrder {
+    /// The order.
+    pub id: OrderId,
+    /// Its attempt; order and attempt together are the idempotency token.
+    pub attempt: Attempt,
+    /// How many machines.
+    pub count: u32,
+    /// What [`Provider::render`] made.
+    pub request: SecretBytes,
+}
+
+/// What became of a launch. `machines + refused + unknown` is the order's count.
+#[derive(Debug, Clone, Default)]
+pub struct LaunchOutcome {
+    /// Launched for certain.
+    pub machines: Vec<Launched>,
+    /// Not launched for certain, and why.
+    pub refused: Vec<(u32, ProviderError)>,
+    /// Neither is known, and why: the answer was lost. The pool replays.
+    pub unknown: Option<(u32, ProviderError)>,
+}
+
+/// A machine that a launch answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launched {
+    /// The provider's id.
+    pub id: MachineId,
+    /// Where its agent listens, if it is known yet.
+    pub address: Option<SocketAddr>,
+}
+
+/// What the provider has under our tag.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// When the listing's first request was sent.
+    pub begun_at: Timestamp,
+    /// All pages arrived. An incomplete listing proves no absence.
+    pub complete: bool,
+    /// What it shows.
+    pub machines: Vec<Listed>,
+}
+
+/// A machine as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The provider's id.
+    pub id: MachineId,
+    /// Its tags.
+    pub tags: Tags,
+    /// Its state.
+    pub state: ListedState,
+    /// Where its agent listens, if it is known.
+    pub address: Option<SocketAddr>,
+}
+
+/// A machine's state in the provider's words, as far as they matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ListedState {
+    /// Starting or running: it costs money.
+    Alive,
+    /// Asleep.
+    Suspended,
+    /// On its way out.
+    Ending,
+    /// The provider's word that it is over: counts at once.
+    Terminated,
+}
+
+/// What a terminate call answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terminating {
+    /// Machines of which the provider said the word `terminated` in its answer.
+    pub gone: Vec<MachineId>,
+}
+
+/// A provider's failure, classified (P8).
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{attempted}: {kind}")]
+pub struct ProviderError {
+    /// What kind of failure it is: decides what the pool does next.
+    pub kind: ErrorKind,
+    /// What was attempted and on what: `launch 3 t3.micro in eu-west-1a`.
+    pub attempted: String,
+    /// What the provider said.
+    #[source]
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ProviderError {
+    /// A failure of `attempted`.
+    pub fn new(kind: ErrorKind, attempted: impl Into<String>) -> Self {
+        Self {
+            kind,
+            attempted: attempted.into(),
+            source: None,
+        }
+    }
+
+    /// The same failure with what the provider said.
+    pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+}
+
+/// The kinds of failure a provider can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Too many calls; later, not sooner than `retry_after` if the provider named it.
+    Throttled {
+        /// The provider's own word on when.
+        retry_after: Option<Duration>,
+    },
+    /// No machine of this shape to be had there now.
+    NoCapacity,
+    /// The account's own limit is reached.
+    Quota,
+    /// Not allowed: a person must change a permission.
+    Permission,
+    /// The template is wrong: the pool stops until it is changed.
+    BadSpec,
+    /// What was asked about does not exist.
+    NotFound,
+    /// The provider's or the network's passing fault.
+    Transient,
+    /// This provider can't do that.
+    Unsupported,
+    /// None of the above.
+    Unknown,
+}
+
+impl ErrorKind {
+    /// Trying the same again may help, without a person's doing.
+    pub fn is_retryable(self) -> bool {
+        !matches!(self, Self::BadSpec | Self::Permission | Self::Unsupported)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Throttled { .. } => "the provider throttles calls",
+            Self::NoCapacity => "the provider has no capacity",
+            Self::Quota => "the account's quota is reached",
+            Self::Permission => "permission denied",
+            Self::BadSpec => "the machine's specification is wrong",
+            Self::NotFound => "not found",
+            Self::Transient => "a passing fault",
+            Self::Unsupported => "not supported by this provider",
+            Self::Unknown => "an unclassified failure",
+        })
+    }
+}

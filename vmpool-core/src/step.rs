@@ -1,0 +1,159 @@
+//! What runs on a machine: a stage's setup, its steps, and how a step ends.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::StepId;
+use crate::secret::Secret;
+
+/// What a machine is prepared with before a stage's first step.
+#[derive(Debug, Clone, Default)]
+pub struct StageSetup {
+    /// The steps' working directory on the machine; relative paths lie within
+    /// the stage's own folder. `None`: a folder of the stage's own.
+    pub workdir: Option<PathBuf>,
+    /// Environment of every step.
+    pub env: BTreeMap<String, String>,
+    /// Files to write first.
+    pub files: Vec<StageFile>,
+    /// Values that no log may show, in any step.
+    pub secrets: Vec<Secret>,
+}
+
+/// A file of a stage's setup.
+#[derive(Debug, Clone)]
+pub struct StageFile {
+    /// Where; relative paths lie within the working directory.
+    pub path: PathBuf,
+    /// Permission bits, such as `0o600`.
+    pub mode: u32,
+    /// Content.
+    pub content: Secret,
+}
+
+/// One command of a stage.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The caller's id; a step of the same id is the same step (P9).
+    pub id: StepId,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Environment, over the stage's.
+    pub env: BTreeMap<String, String>,
+    /// Values from secrets, over both; they are masked in the log.
+    pub secret_env: BTreeMap<String, Secret>,
+    /// Working directory, if not the stage's.
+    pub workdir: Option<PathBuf>,
+    /// Runs as this user (`name`, `uid`, `name:group`, `uid:gid`); `None`: as the agent.
+    pub user: Option<String>,
+    /// Over time after this long; `None`: the stage's deadline alone ends it.
+    pub timeout: Option<Duration>,
+}
+
+impl Step {
+    /// A step that runs `command` by `sh -c`.
+    pub fn shell(id: impl Into<StepId>, command: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            command: vec!["sh".into(), "-c".into(), command.into()],
+            env: BTreeMap::new(),
+            secret_env: BTreeMap::new(),
+            workdir: None,
+            user: None,
+            timeout: None,
+        }
+    }
+}
+
+impl Step {
+    /// The step's whole content as bytes, the same for the same content: what
+    /// a keyed hash is taken of. Never written anywhere.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        let mut part = |text: &str| {
+            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        };
+        part(self.id.as_str());
+        part(&self.command.len().to_string());
+        self.command.iter().for_each(|word| part(word));
+        part(&self.env.len().to_string());
+        for (name, value) in &self.env {
+            part(name);
+            part(value);
+        }
+        part(&self.secret_env.len().to_string());
+        for (name, value) in &self.secret_env {
+            part(name);
+            part(value.expose());
+        }
+        part(
+            &self
+                .workdir
+                .as_deref()
+                .map_or_else(String::new, |dir| dir.display().to_string()),
+        );
+        part(self.user.as_deref().unwrap_or_default());
+        part(
+            &self
+                .timeout
+                .map_or_else(String::new, |span| span.as_millis().to_string()),
+        );
+        bytes
+    }
+}
+
+/// How a step ended. Always terminal (P10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StepStatus {
+    /// It ended by itself with this code.
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
+    /// A signal that we did not send ended it.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Over its time; nothing of it is left.
+    TimedOut,
+    /// Cancelled; nothing of it is left.
+    Cancelled,
+    /// It could not be started.
+    NotStarted {
+        /// Why: `sh: no such file`.
+        reason: String,
+    },
+    /// It ran, and how it ended can't be known any more.
+    Lost {
+        /// Why: `the machine's agent was killed`.
+        reason: String,
+    },
+}
+
+impl StepStatus {
+    /// Exit code 0.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Exited { code: 0 })
+    }
+}
+
+/// A step's result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepOutcome {
+    /// How it ended.
+    pub status: StepStatus,
+    /// When it started, by the machine's clock.
+    pub started_at: Timestamp,
+    /// When it ended, by the machine's clock.
+    pub ended_at: Timestamp,
+    /// Bytes of its whole log.
+    pub log_end: u64,
+}

@@ -1,0 +1,15 @@
+//! What tests of pools need, ours and an embedder's: a provider in memory with
+//! a plan of faults, simulated agents, and assertions.
+//!
+//! Everything runs on tokio's time, so a test that pauses it is fast and
+//! repeatable.
+
+mod assertions;
+mod fake_provider;
+mod faults;
+mod sim_agent;
+
+pub use assertions::{Collected, assert_accounted, eventually};
+pub use fake_provider::FakeProvider;
+pub use faults::{Call, Fault, FaultPlan};
+pub use sim_agent::*;
