@@ -1,2 +1,47 @@
-//! Under construction.
-fn main() {}
+//! The project's own chores. `cargo xtask help` lists them.
+
+mod agent;
+mod figures;
+mod parts;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the vmpool workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install what tests need, then check and test everything.
+    Test,
+    /// Install what tests need.
+    Setup,
+    /// Build the agent as it is shipped: static, stripped, small. Prints its size.
+    Agent,
+    /// Measure, and write the table of docs/benchmarks.md.
+    Figures,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().chore {
+        Chore::Test => test::run(),
+        Chore::Setup => setup::run(),
+        Chore::Agent => agent::run(),
+        Chore::Figures => figures::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! `cargo xtask figures`: runs the benches on this machine and writes their table.
+
+use anyhow::{Context, Result, bail};
+
+use crate::parts::{command, workspace};
+use crate::agent;
+
+/// Measures, and writes docs/benchmarks.md.
+pub(crate) fn run() -> Result<()> {
+    let agent_size = agent::build()?;
+    let args = ["run", "--release", "--locked", "--quiet", "-p", "benches", "--", "--markdown"];
+    let output = command(env!("CARGO"), &args)
+        .env("VMPOOL_AGENT_SIZE", agent_size.to_string())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("start the benches")?;
+    if !output.status.success() {
+        bail!("the benches: {}", output.status);
+    }
+    let file = workspace().join("docs").join("benchmarks.md");
+    std::fs::write(&file, &output.stdout).with_context(|| format!("write {}", file.display()))?;
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
+}

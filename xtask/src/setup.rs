@@ -1,0 +1,85 @@
+//! What a new machine lacks for the tests: packages, and the tool that checks
+//! dependencies. What is there already is left alone.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::parts::{self, cargo, workspace};
+
+/// Programs that tests call, and the Debian packages that have them.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("git", "git"),
+    ("gcc", "gcc"),
+    ("make", "make"),
+    ("python3", "python3"),
+    ("setsid", "util-linux"),
+    ("ps", "procps"),
+];
+
+/// The release that the checks were written against.
+const CARGO_DENY: &str = "0.20.2";
+
+/// The packages that the tests need.
+pub(crate) fn packages() -> Result<()> {
+    install_missing(&PROGRAMS)
+}
+
+/// Everything that `cargo xtask test` needs.
+pub(crate) fn run() -> Result<()> {
+    packages()?;
+    cargo_deny().map(drop)
+}
+
+/// Installs the Debian packages of those programs that are not there.
+pub(crate) fn install_missing(programs: &[(&str, &str)]) -> Result<()> {
+    let missing = programs.iter().filter(|(program, _)| !is_there(program));
+    let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !is_there("apt-get") {
+        bail!("install these with your package manager, then run this again: {packages:?}");
+    }
+    let apt = |args: &[&str]| {
+        // A user that is not root installs by sudo.
+        let as_root = is_root();
+        let mut command = Command::new(if as_root { "apt-get" } else { "sudo" });
+        if !as_root {
+            command.arg("apt-get");
+        }
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        parts::run(&mut command)
+    };
+    apt(&["update", "-q"])?;
+    let mut args = vec!["install", "-qy", "--no-install-recommends"];
+    args.extend(&packages);
+    apt(&args)
+}
+
+/// The tool that checks dependencies, built once into the target folder.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    let root = workspace().join("target").join("tools");
+    let tool = root.join("bin").join("cargo-deny");
+    let version = Command::new(&tool).arg("--version").stderr(Stdio::null()).output();
+    if version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(CARGO_DENY)) {
+        return Ok(tool);
+    }
+    let root = root.to_str().context("the workspace's path is not UTF-8")?;
+    cargo(&["install", "--locked", "--root", root, "--version", CARGO_DENY, "cargo-deny"])?;
+    Ok(tool)
+}
+
+fn is_there(program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .stdout(Stdio::null())
+        .status();
+    found.is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
