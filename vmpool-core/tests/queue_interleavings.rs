@@ -36,8 +36,12 @@ mod sync {
         pub(crate) struct Receiver<T>(Arc<Mutex<State<T>>>);
 
         pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
-            let state =
-                State { value: None, waker: None, sender_gone: false, receiver_gone: false };
+            let state = State {
+                value: None,
+                waker: None,
+                sender_gone: false,
+                receiver_gone: false,
+            };
             let state = Arc::new(Mutex::new(state));
             (Sender(state.clone()), Receiver(state))
         }
@@ -97,7 +101,11 @@ mod sync {
 }
 
 #[path = "../src/pool/queue.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the pool uses more of it than the check")]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "the pool uses more of it than the check"
+)]
 mod queue;
 
 use queue::{Claiming, Closed, ReadyQueue, Wait};
@@ -141,9 +149,13 @@ fn every_claimant_gets_one_item_and_no_two_get_the_same() {
                     thread::spawn(move || queue.offer(item))
                 })
                 .collect();
-            offerers.into_iter().for_each(|thread| thread.join().unwrap());
-            let mut got: Vec<u32> =
-                claimants.into_iter().map(|thread| thread.join().unwrap()).collect();
+            offerers
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
+            let mut got: Vec<u32> = claimants
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect();
             got.sort_unstable();
             assert_eq!(got, [0, 1, 2]);
             assert_eq!((queue.ready(), queue.waiting()), (0, 0));
@@ -206,7 +218,10 @@ fn a_close_ends_every_wait_and_keeps_every_item() {
                 let queue = queue.clone();
                 thread::spawn(move || queue.offer(7))
             };
-            let got = waits.into_iter().filter_map(|wait| block_on(wait).ok()).count();
+            let got = waits
+                .into_iter()
+                .filter_map(|wait| block_on(wait).ok())
+                .count();
             closer.join().unwrap();
             offerer.join().unwrap();
             // The claims were dropped above: what was handed over is ready again.

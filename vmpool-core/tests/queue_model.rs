@@ -58,7 +58,10 @@ impl Model {
 
     fn claimants(&self) -> Vec<Who> {
         let waiting = self.waiting.iter().copied();
-        waiting.chain(self.handed.keys().copied()).chain(self.refused.iter().copied()).collect()
+        waiting
+            .chain(self.handed.keys().copied())
+            .chain(self.refused.iter().copied())
+            .collect()
     }
 }
 
@@ -71,16 +74,31 @@ impl ReferenceStateMachine for Model {
     }
 
     fn transitions(state: &Self) -> BoxedStrategy<Op> {
-        let mut ops =
-            vec![(4, Just(Op::Offer(state.next)).boxed()), (4, Just(Op::Claim(state.next)).boxed())];
+        let mut ops = vec![
+            (4, Just(Op::Offer(state.next)).boxed()),
+            (4, Just(Op::Claim(state.next)).boxed()),
+        ];
         let claimants = state.claimants();
         if !claimants.is_empty() {
-            ops.push((3, prop::sample::select(claimants.clone()).prop_map(Op::Cancel).boxed()));
-            ops.push((3, prop::sample::select(claimants).prop_map(Op::Look).boxed()));
+            ops.push((
+                3,
+                prop::sample::select(claimants.clone())
+                    .prop_map(Op::Cancel)
+                    .boxed(),
+            ));
+            ops.push((
+                3,
+                prop::sample::select(claimants).prop_map(Op::Look).boxed(),
+            ));
         }
         if !state.held.is_empty() {
             let held: Vec<Who> = state.held.keys().copied().collect();
-            ops.push((2, prop::sample::select(held.clone()).prop_map(Op::GiveBack).boxed()));
+            ops.push((
+                2,
+                prop::sample::select(held.clone())
+                    .prop_map(Op::GiveBack)
+                    .boxed(),
+            ));
             ops.push((1, prop::sample::select(held).prop_map(Op::Keep).boxed()));
         }
         if !state.ready.is_empty() {
@@ -159,7 +177,11 @@ impl StateMachineTest for QueueTest {
     type Reference = Model;
 
     fn init_test(_: &Model) -> Real {
-        Real { queue: ReadyQueue::new(), waits: BTreeMap::new(), claims: BTreeMap::new() }
+        Real {
+            queue: ReadyQueue::new(),
+            waits: BTreeMap::new(),
+            claims: BTreeMap::new(),
+        }
     }
 
     fn apply(mut real: Real, model: &Model, op: Op) -> Real {
@@ -179,7 +201,10 @@ impl StateMachineTest for QueueTest {
             },
             Op::Cancel(who) => drop(real.waits.remove(&who)),
             Op::Look(who) => {
-                let mut wait = real.waits.remove(&who).expect("the model says that it waits");
+                let mut wait = real
+                    .waits
+                    .remove(&who)
+                    .expect("the model says that it waits");
                 let mut cx = Context::from_waker(Waker::noop());
                 match Pin::new(&mut wait).poll(&mut cx) {
                     Poll::Ready(Ok(claim)) => {
@@ -198,7 +223,10 @@ impl StateMachineTest for QueueTest {
             }
             Op::GiveBack(who) => drop(real.claims.remove(&who)),
             Op::Keep(who) => {
-                real.claims.remove(&who).expect("the model says that it holds one").keep();
+                real.claims
+                    .remove(&who)
+                    .expect("the model says that it holds one")
+                    .keep();
             }
             Op::Take(item) => {
                 assert_eq!(real.queue.take(|ready| *ready == item), Some(item));
@@ -211,7 +239,11 @@ impl StateMachineTest for QueueTest {
     fn check_invariants(real: &Real, model: &Model) {
         assert_eq!(real.queue.ready(), model.ready.len());
         assert_eq!(real.queue.waiting(), model.waiting.len());
-        let held: Vec<_> = real.claims.iter().map(|(who, claim)| (*who, *claim.item())).collect();
+        let held: Vec<_> = real
+            .claims
+            .iter()
+            .map(|(who, claim)| (*who, *claim.item()))
+            .collect();
         let expected: Vec<_> = model.held.iter().map(|(who, item)| (*who, *item)).collect();
         assert_eq!(held, expected);
         assert!(model.waiting.is_empty() || model.ready.is_empty());

@@ -38,6 +38,11 @@ impl OrderState {
         }
     }
 
+    /// How many machines the order asks for.
+    pub fn count(self) -> u32 {
+        self.open + self.bound + self.absent
+    }
+
     /// No slot is open.
     pub fn is_settled(self) -> bool {
         self.phase == Phase::Settled

@@ -400,11 +400,7 @@ impl Drop for Submitted<'_> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
             let machine: MachineId = claim.keep().row.id().clone();
-            self.shared
-                .book
-                .lock()
-                .doubts
-                .push((machine, self.stage.clone()));
+            self.shared.book.lock().doubt(machine, self.stage.clone());
             self.shared.work.notify_one();
         }
     }

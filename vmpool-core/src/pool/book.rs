@@ -4,7 +4,7 @@
 //! The journal is the truth. A row comes in here only after it was committed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -35,7 +35,9 @@ pub(super) struct Book {
     /// Slots of orders that are being written down.
     reserved: u32,
     /// Claims whose writing was broken off: read back what became of them.
-    pub(super) doubts: Vec<(MachineId, StageId)>,
+    doubts: Vec<(MachineId, StageId)>,
+    /// Their stages, until that is done. A retry waits for it.
+    doubted: HashSet<StageId>,
     /// Releases that nobody waits for.
     pub(super) releases: Vec<StageId>,
     /// Machines that were found sick when their turn came.
@@ -207,9 +209,31 @@ impl Book {
         None
     }
 
-    /// The request is through, well or not. The result wakes those who asked for the same.
+    /// The request is through, well or not, unless its claim is in doubt. The
+    /// result, dropped outside the lock, wakes those who asked for the same.
     #[must_use]
     pub(super) fn asked(&mut self, stage: &StageId) -> Option<Vec<oneshot::Sender<()>>> {
+        if self.doubted.contains(stage) {
+            return None;
+        }
+        self.asking.remove(stage)
+    }
+
+    /// Nobody saw the end of a claim's write.
+    pub(super) fn doubt(&mut self, machine: MachineId, stage: StageId) {
+        self.doubted.insert(stage.clone());
+        self.doubts.push((machine, stage));
+    }
+
+    /// The doubts that nobody reads back yet.
+    pub(super) fn take_doubts(&mut self) -> Vec<(MachineId, StageId)> {
+        std::mem::take(&mut self.doubts)
+    }
+
+    /// What became of the claim is known: as [`Book::asked`].
+    #[must_use]
+    pub(super) fn settle_doubt(&mut self, stage: &StageId) -> Option<Vec<oneshot::Sender<()>>> {
+        self.doubted.remove(stage);
         self.asking.remove(stage)
     }
 

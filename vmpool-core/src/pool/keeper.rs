@@ -10,7 +10,7 @@ use super::Origin;
 use super::warm::Shared;
 use crate::clock::Timestamp;
 use crate::id::{MachineId, StageId};
-use crate::journal::PoolRows;
+use crate::journal::{JournalError, MachineRow, PoolRows, StageRow};
 use crate::machine::MachineState;
 use crate::stage::{StageEnd, StageState};
 
@@ -36,7 +36,7 @@ impl Shared {
         let (doubts, releases, sick, (overdue, next), closing) = {
             let mut book = self.book.lock();
             (
-                std::mem::take(&mut book.doubts),
+                book.take_doubts(),
                 std::mem::take(&mut book.releases),
                 std::mem::take(&mut book.sick),
                 book.overdue(now),
@@ -157,32 +157,49 @@ impl Shared {
         }
     }
 
-    /// A claim's write was broken off: what does the journal say?
+    /// A claim's write was broken off: what does the journal say? Until it has
+    /// answered, retries of the stage's request wait.
     async fn read_back(self: Arc<Self>, machine: MachineId, stage: StageId) {
         loop {
-            match self.parts.journal.stage(&stage).await {
-                Ok(Some(record))
-                    if record.stage.machine == machine
-                        && record.stage.state == StageState::Claimed =>
-                {
-                    if let Ok(Some(row)) = self.parts.journal.machine(&machine).await {
-                        let prepare = self.config.read().deadlines.prepare;
-                        let by = record.stage.claimed_at.after(prepare);
-                        self.enter_claim(row, record.stage, Origin::Attached, by);
-                        self.work.notify_one();
-                        return;
-                    }
+            match self.read_claim(&machine, &stage).await {
+                Ok(Some((row, claim))) => {
+                    let prepare = self.config.read().deadlines.prepare;
+                    let by = claim.claimed_at.after(prepare);
+                    self.enter_claim(row, claim, Origin::Attached, by);
+                    self.work.notify_one();
+                    break;
                 }
                 // Not this machine's, so the machine is nobody's: it is drained,
                 // and a write that is still under way loses the swap, or wins it
                 // and is found by the drain.
-                Ok(_) => {
-                    return self.drain(&machine, "its claim was broken off", None).await;
+                Ok(None) => {
+                    self.drain(&machine, "its claim was broken off", None).await;
+                    break;
                 }
                 Err(error) => self.trouble(Some(&machine), error.to_string()),
             }
             tokio::time::sleep(JOURNAL_PAUSE).await;
         }
+        let followers = self.book.lock().settle_doubt(&stage);
+        // Outside the lock: each wakes its waiter.
+        drop(followers);
+    }
+
+    async fn read_claim(
+        &self,
+        machine: &MachineId,
+        stage: &StageId,
+    ) -> Result<Option<(Arc<MachineRow>, Arc<StageRow>)>, JournalError> {
+        let claim = self
+            .parts
+            .journal
+            .stage(stage)
+            .await?
+            .map(|record| record.stage);
+        let claim = claim.filter(|row| row.machine == *machine && !row.state.is_ended());
+        let Some(claim) = claim else { return Ok(None) };
+        let row = self.parts.journal.machine(machine).await?;
+        Ok(row.map(|row| (row, claim)))
     }
 
     /// The row in the book is not the journal's: read it, and tend to what it says.

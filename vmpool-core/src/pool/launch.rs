@@ -10,16 +10,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::PoolEvent;
+use super::book::Backoff;
+use super::keeper::JOURNAL_PAUSE;
 use super::warm::Shared;
 use crate::clock::Timestamp;
 use crate::id::{Attempt, OrderId, Version};
-use crate::journal::{Change, CommitError, MachineRow, OrderRow};
+use crate::journal::{Change, CommitError, JournalError, MachineRow, OrderRow};
 use crate::link::Machine;
 use crate::machine::MachineState;
 use crate::order::{self, OrderEvent, OrderState};
-use crate::provider::{
-    ErrorKind, LaunchOrder, LaunchOutcome, Launched, OrderDraft, ProviderError, Tags,
-};
+use crate::provider::{ErrorKind, LaunchOrder, Launched, OrderDraft, ProviderError, Tags};
 
 /// First pause after a failed launch; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -41,7 +41,7 @@ impl Shared {
         }
         self.count_slots();
         match written {
-            Ok((row, launch)) => self.launch(row, launch).await,
+            Ok((row, launch)) => self.launch(row, launch, false).await,
             Err(_) => {
                 if let Some(error) = failed {
                     self.hold_off(&error);
@@ -58,10 +58,10 @@ impl Shared {
                 let launch = LaunchOrder {
                     id,
                     attempt,
-                    count: row.state.open,
+                    count: row.state.count(),
                     request,
                 };
-                self.launch(row, launch).await;
+                self.launch(row, launch, true).await;
             }
             Err(error) => {
                 self.trouble(None, format!("replay order {}: {error}", row.id));
@@ -134,21 +134,39 @@ impl Shared {
         ))
     }
 
-    /// Calls the provider until nothing is unknown, or the deadline says that listings must tell.
-    async fn launch(self: &Arc<Self>, row: Arc<OrderRow>, launch: LaunchOrder) {
+    /// Calls the provider until nothing is unknown, or the deadline says that
+    /// listings must tell. `called` says that a call may have been made before.
+    async fn launch(self: &Arc<Self>, row: Arc<OrderRow>, launch: LaunchOrder, called: bool) {
         let patience = self.config.read().deadlines.launching;
         let until = Instant::now() + patience;
         let mut pause = FIRST_PAUSE;
+        let mut in_doubt = called;
         loop {
-            let outcome =
-                match tokio::time::timeout_at(until, self.parts.provider.launch(&launch)).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => return self.settle(&row.id).await,
-                };
-            let unknown = outcome.unknown.clone();
-            self.take_outcome(&row.id, outcome).await;
-            let Some((_, error)) = unknown else { return };
-            self.trouble(None, format!("{}; it is replayed", chain(&error)));
+            let call = self.parts.provider.launch(&launch);
+            let Ok(outcome) = tokio::time::timeout_at(until, call).await else {
+                self.mark_called(&row.id).await;
+                return self.settle(&row.id).await;
+            };
+            if !outcome.machines.is_empty() && self.bind(&row.id, &outcome.machines).await {
+                self.book.lock().backoff = Backoff::default();
+            }
+            for (count, error) in &outcome.refused {
+                self.hold_off(error);
+                // A refused replay says nothing of the call whose answer was lost.
+                if !in_doubt {
+                    let event = OrderEvent::ProveAbsent(*count);
+                    self.change_order(&row.id, event, chain(error)).await;
+                }
+            }
+            self.work.notify_one();
+            let Some((_, error)) = &outcome.unknown else {
+                if in_doubt && !outcome.refused.is_empty() {
+                    self.settle(&row.id).await;
+                }
+                return;
+            };
+            in_doubt = true;
+            self.trouble(None, format!("{}; it is replayed", chain(error)));
             if Instant::now() + pause >= until {
                 return self.settle(&row.id).await;
             }
@@ -158,35 +176,20 @@ impl Shared {
         }
     }
 
-    async fn take_outcome(self: &Arc<Self>, id: &OrderId, outcome: LaunchOutcome) {
-        if !outcome.machines.is_empty() {
-            let bound = self.bind(id, &outcome.machines).await;
-            if bound {
-                self.book.lock().backoff = super::book::Backoff::default();
-            }
-        }
-        for (count, error) in &outcome.refused {
-            self.hold_off(error);
-            self.change_order(id, OrderEvent::ProveAbsent(*count), chain(error))
-                .await;
-        }
-        self.work.notify_one();
-    }
-
     /// Binds machines to the order's open slots, each in the transaction that
     /// makes its row. Machines that are bound already are passed over.
     pub(super) async fn bind(self: &Arc<Self>, id: &OrderId, found: &[Launched]) -> bool {
         loop {
-            let (order, fresh) = {
-                let book = self.book.lock();
-                let Some(order) = book.order(id).cloned() else {
-                    return false;
-                };
-                let fresh: Vec<_> = found
-                    .iter()
-                    .filter(|found| book.machine(&found.id).is_none())
-                    .collect();
-                (order, fresh)
+            let fresh = match self.unbound(found).await {
+                Ok(fresh) => fresh,
+                Err(error) => {
+                    self.trouble(None, error.to_string());
+                    tokio::time::sleep(JOURNAL_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(order) = self.book.lock().order(id).cloned() else {
+                return false;
             };
             if fresh.is_empty() {
                 return true;
@@ -235,10 +238,22 @@ impl Shared {
                 Err(CommitError::Fenced { .. }) => return false,
                 Err(error) => {
                     self.trouble(None, format!("bind the machines of order {id}: {error}"));
-                    tokio::time::sleep(super::keeper::JOURNAL_PAUSE).await;
+                    tokio::time::sleep(JOURNAL_PAUSE).await;
                 }
             }
         }
+    }
+
+    /// Those that have no row yet. One that is gone keeps its row.
+    async fn unbound<'a>(&self, found: &'a [Launched]) -> Result<Vec<&'a Launched>, JournalError> {
+        let mut fresh = Vec::new();
+        for launched in found {
+            let known = self.book.lock().machine(&launched.id).is_some();
+            if !known && self.parts.journal.machine(&launched.id).await?.is_none() {
+                fresh.push(launched);
+            }
+        }
+        Ok(fresh)
     }
 
     /// Takes an order through an event, until it is written down.
@@ -285,7 +300,7 @@ impl Shared {
                 Err(CommitError::Fenced { .. }) => return,
                 Err(error) => {
                     self.trouble(None, format!("write down order {id}: {error}"));
-                    tokio::time::sleep(super::keeper::JOURNAL_PAUSE).await;
+                    tokio::time::sleep(JOURNAL_PAUSE).await;
                 }
             }
         }

@@ -35,6 +35,27 @@ pub enum Origin {
 }
 
 impl Lease {
+    /// A lease as a [`Pool`] of one's own gives it.
+    ///
+    /// [`Pool`]: crate::pool::Pool
+    pub fn new(
+        stage: StageId,
+        machine: Arc<Machine>,
+        term: Term,
+        claimed_at: Timestamp,
+        deadline: Timestamp,
+        origin: Origin,
+    ) -> Self {
+        Self {
+            stage,
+            machine,
+            term,
+            claimed_at,
+            deadline,
+            origin,
+        }
+    }
+
     /// The stage that has the machine.
     pub fn stage(&self) -> &StageId {
         &self.stage
