@@ -44,9 +44,9 @@ pub struct Clocks {
 impl Default for Clocks {
     fn default() -> Self {
         Self {
-            boot: Duration::from_secs(30 * 60),
-            idle: Duration::from_secs(10 * 60),
-            stage_grace: Duration::from_secs(60 * 60),
+            boot: Duration::from_mins(30),
+            idle: Duration::from_mins(10),
+            stage_grace: Duration::from_hours(1),
             attached: false,
         }
     }

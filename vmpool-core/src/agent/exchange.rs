@@ -158,10 +158,14 @@ pub enum Effect {
         /// The stage.
         stage: StageId,
     },
-    /// Begin the step: make its holder, write this record (no fsync), let the
-    /// holder go on. No step without a record, ever: the record is what a
-    /// restarted agent knows it by. Asked for once a step.
-    Spawn(StepRecord),
+    /// Write the step's record (no fsync): what a restarted agent knows it by.
+    /// If that fails, do not spawn it, and tell [`Event::StepNotStarted`].
+    RecordStep(StepRecord),
+    /// Begin the step. Asked for once a step, and only after its record.
+    Spawn {
+        /// The step.
+        step: StepId,
+    },
     /// Begin to end a step that was started, with all its processes. Its end is
     /// told as that of any step.
     Kill {

@@ -157,7 +157,7 @@ impl Fence {
 
     /// The stage's id can't be forgotten any more.
     pub(super) fn stage_is_durable(&self) -> bool {
-        self.record.stage.is_some() && self.stage_since <= self.synced
+        self.stage_since <= self.synced
     }
 
     /// What is to be written, unless all of it is known to be durable.

@@ -11,7 +11,7 @@
 //! # Driving the rules
 //!
 //! ```text
-//!  runners ──Call──►┌───────┐──Effect──► disk: SyncFence, RecordStage, RecordResult
+//!  runners ──Call──►┌───────┐──Effect──► disk: SyncFence, RecordStage, RecordStep, RecordResult
 //!                   │ Rules │
 //!   driver ──Event─►└───────┘──Effect──► work: Prepare, Spawn, Kill, CleanUp, ForgetLog
 //!      ▲                                   │
@@ -24,7 +24,7 @@
 //! 1. **Start** with [`Rules::restore`], from what is found on disk; on a new
 //!    machine nothing is. Carry out its effects before anything is served.
 //! 2. **Effects are carried out in their order, before the next call or
-//!    event.** The three that write are done then; the others are only begun,
+//!    event.** The four that write are done then; the others are only begun,
 //!    and what becomes of them is told as an [`Event`]:
 //!
 //!    | effect | its outcome |
@@ -38,13 +38,21 @@
 //!
 //! 3. **A call is answered after its effects.** If its `SyncFence` fails, tell
 //!    nothing and answer with an error: a repeat asks for the write again. All
-//!    other effects are carried out all the same. `Open` and `Renew` are
-//!    answered then; `Prepare` and `Cleanup` once [`Rules::stage`] shows a phase
-//!    that settles them ([`StagePhase`] says which); a `Start` follows the step
-//!    by [`Rules::attach`] until it has an outcome. Repeated calls wait for the
-//!    same things: the rules ask for each piece of work once.
-//! 4. **Keep what the rules don't.** They see digests ([`Content`]), so the
-//!    driver keeps the setup of the last accepted `Prepare` for
+//!    other effects are carried out all the same. `Open`, `Renew`, `Acknowledge`
+//!    and `Cancel` are answered then. The others wait for what they have begun,
+//!    and so do their repeats, because each piece of work is asked for once:
+//!
+//!    | call | waits until | and is answered |
+//!    |---|---|---|
+//!    | `Prepare` | [`StagePhase::Prepared`] | done |
+//!    | | [`StagePhase::PrepareFailed`] | an error with its reason |
+//!    | | [`StagePhase::has_ended`] | [`Refusal::StageEnded`] |
+//!    | `Cleanup` | [`StagePhase::Ended`] | done |
+//!    | | [`StagePhase::Unclean`] | an error with its reason |
+//!    | `Start`, attaching | [`StepEntry::outcome`] | its log, then the result |
+//! 4. **Do what the rules can't.** They see digests ([`Content`]), so input
+//!    that can't be carried out is refused before the call is put to them
+//!    (P13), and the driver keeps the setup of the last accepted `Prepare` for
 //!    [`Effect::Prepare`], and the step of a `Start` for its [`Effect::Spawn`].
 //! 5. **Tick** at [`Rules::next_wake`], read anew after each call and event.
 //!

@@ -23,7 +23,9 @@ pub struct Remains {
     pub fence: Result<Option<FenceRecord>, String>,
     /// The last [`Effect::RecordStage`], if it can be read.
     pub stage: Option<StageRecord>,
-    /// Every step with a record.
+    /// Every step with a record, in any order. One without a result of which
+    /// the driver is certain that it never ran may be left out, and its record
+    /// removed: it may be started then.
     pub steps: Vec<FoundStep>,
 }
 

@@ -174,7 +174,7 @@ impl Rules {
             }
             Event::FenceSynced { revision } => {
                 self.fence.synced(revision);
-                self.begin_prepare()
+                self.begin_prepare().into_iter().collect()
             }
             Event::Prepared => self.prepared(Ok(())),
             Event::PrepareFailed { reason } => self.prepared(Err(reason)),
@@ -301,48 +301,36 @@ impl Rules {
         content: Content,
         now: Moment,
     ) -> Result<Vec<Effect>, Refusal> {
-        match self.attach(stage, &step) {
+        let deadline = self.fence.claim_of(stage)?.deadline;
+        if let Some(entry) = self.steps.get(&step) {
             // Also in an ended stage: a runner that comes back learns the result.
-            Ok(entry) => match entry.content().difference(&content) {
+            return match entry.content().difference(&content) {
                 None => Ok(Vec::new()),
                 Some(field) => {
                     let (what, field) = (format!("step {step}"), field.to_owned());
                     Err(Refusal::Conflict { what, field })
                 }
-            },
-            Err(Refusal::UnknownStep { .. }) if self.stage.phase().has_ended() => {
-                Err(Refusal::StageEnded {
-                    stage: stage.clone(),
-                })
-            }
-            Err(Refusal::UnknownStep { .. }) if !self.stage.is_prepared() => {
-                Err(Refusal::NotPrepared {
-                    stage: stage.clone(),
-                })
-            }
-            Err(Refusal::UnknownStep { .. }) if self.steps.len() >= self.settings.max_steps => {
-                Err(Refusal::TooManySteps {
-                    step,
-                    limit: self.settings.max_steps,
-                })
-            }
-            Err(Refusal::UnknownStep { .. }) => Ok(vec![self.steps.start(step, content, now)]),
-            Err(refusal) => Err(refusal),
+            };
+        }
+        let stage = || stage.clone();
+        if self.stage.phase().has_ended() || deadline <= now.up {
+            Err(Refusal::StageEnded { stage: stage() })
+        } else if !self.stage.is_prepared() {
+            Err(Refusal::NotPrepared { stage: stage() })
+        } else if self.steps.len() >= self.settings.max_steps {
+            let limit = self.settings.max_steps;
+            Err(Refusal::TooManySteps { step, limit })
+        } else {
+            Ok(self.steps.start(step, content, now).into())
         }
     }
 
     /// Begins the preparation once the stage's id is durable.
-    fn begin_prepare(&mut self) -> Vec<Effect> {
-        match self.fence.stage() {
-            Some(claim)
-                if self.over.is_none() && self.fence.stage_is_durable() && self.stage.durable() =>
-            {
-                vec![Effect::Prepare {
-                    stage: claim.id.clone(),
-                }]
-            }
-            _ => Vec::new(),
-        }
+    fn begin_prepare(&mut self) -> Option<Effect> {
+        let id = self.stage_to_work_for()?.clone();
+        self.stage
+            .durable()
+            .then_some(Effect::Prepare { stage: id })
     }
 
     fn prepared(&mut self, result: Result<(), String>) -> Vec<Effect> {
@@ -367,15 +355,19 @@ impl Rules {
 
     /// Begins the clean-up once the stage has ended and nothing of it runs.
     pub(super) fn begin_clean_up(&mut self) -> Option<Effect> {
-        let id = self
-            .fence
-            .stage()
-            .filter(|_| self.over.is_none())?
-            .id
-            .clone();
+        let id = self.stage_to_work_for()?.clone();
         self.stage
             .clean_up(self.steps.all_ended())
             .then_some(Effect::CleanUp { stage: id })
+    }
+
+    /// The stage, once its id is durable, while the machine goes on.
+    fn stage_to_work_for(&self) -> Option<&StageId> {
+        let claim = self
+            .fence
+            .stage()
+            .filter(|_| self.fence.stage_is_durable())?;
+        self.over.is_none().then_some(&claim.id)
     }
 
     fn cleaned_up(&mut self, result: Result<(), String>) -> Vec<Effect> {

@@ -121,15 +121,15 @@ impl Steps {
     }
 
     /// Takes a step that the table does not have, and asks for its start.
-    pub(super) fn start(&mut self, id: StepId, content: Content, now: Moment) -> Effect {
+    pub(super) fn start(&mut self, id: StepId, content: Content, now: Moment) -> [Effect; 2] {
         debug_assert!(!self.0.contains_key(&id), "no step starts twice");
         let record = StepRecord {
-            id,
+            id: id.clone(),
             content,
             started_at: now.at,
         };
         self.insert(&record, StepPhase::Starting { doomed: None }, 0, 0);
-        Effect::Spawn(record)
+        [Effect::RecordStep(record), Effect::Spawn { step: id }]
     }
 
     /// Takes a step that an earlier agent of this machine has started.
@@ -166,11 +166,14 @@ impl Steps {
                     why,
                 })
             }
-            StepPhase::Ended(_) => Some(Effect::Kill {
+            StepPhase::Ended(StepOutcome {
+                status: StepStatus::Lost { .. },
+                ..
+            }) => Some(Effect::Kill {
                 step: id.clone(),
                 why: KillWhy::Cancelled,
             }),
-            StepPhase::Running | StepPhase::Killing(_) => None,
+            StepPhase::Running | StepPhase::Killing(_) | StepPhase::Ended(_) => None,
         }
     }
 
