@@ -1,0 +1,291 @@
+//! Holds one step: moves its output into the log, and sees it to its end.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use vmpool_core::StepStatus;
+
+use super::child::AtGate;
+use super::course::{Act, Course};
+use super::descendants;
+use super::messages::{GO, Order, Ready, to_frame};
+use crate::log::LogWriter;
+use crate::mask::Masker;
+use crate::process::{self, ProcessId};
+
+/// The name of the FIFO by which a holder says: look.
+pub(crate) const WAKE: &str = "wake";
+
+/// Bytes that are read from the step's pipe at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What is read from the pipe after the end at most, should a process that is
+/// not of the step go on writing there.
+const REST_MAX: usize = 1024 * 1024;
+
+/// A full disk is tried again this often, and this many times once the step is over.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+const FULL_TRIES: u32 = 10;
+
+/// Tells the agent, if there is one, to look at the step's directory.
+pub(super) struct Waker(File);
+
+impl Waker {
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        // Open for reading too: there need be no agent at the other end.
+        let mut options = File::options();
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits());
+        options.open(dir.join(WAKE)).map(Self)
+    }
+
+    pub(super) fn wake(&mut self) {
+        // A full FIFO holds enough to wake anybody.
+        let _ = self.0.write(b"!");
+    }
+}
+
+/// A step that was let go.
+pub(super) struct Hold<'a> {
+    step: Pid,
+    course: Course,
+    signals: SignalFd,
+    /// The step's pipe, until nobody can write to it any more.
+    output: Option<File>,
+    failure: File,
+    masker: Masker,
+    log: LogWriter,
+    /// Masked bytes that the log had no space for.
+    pending: Vec<u8>,
+    buffer: Vec<u8>,
+    waker: &'a mut Waker,
+    /// Processes that were asked to end.
+    asked: HashSet<i32>,
+}
+
+impl<'a> Hold<'a> {
+    /// Forks the step, and lets it go once the agent has recorded it. An error
+    /// says why the step never began.
+    pub(super) fn of(
+        order: &Order,
+        mut agent: UnixStream,
+        waker: &'a mut Waker,
+    ) -> Result<Self, String> {
+        let signals = watch_signals().map_err(|error| format!("watch signals: {error}"))?;
+        let step = AtGate::fork(order).map_err(|error| format!("fork: {error}"))?;
+        announce(&mut agent, step.pid).map_err(|error| format!("tell the agent: {error}"))?;
+        // The agent records the step meanwhile.
+        let log = LogWriter::create(&order.dir, order.log_space)
+            .map_err(|error| format!("create its log: {error}"))?;
+        let masker = Masker::new(&order.secrets).map_err(|error| error.to_string())?;
+        let mut answer = [0];
+        if agent.read_exact(&mut answer).is_err() || answer != [GO] {
+            return Err("the agent ended before it had recorded the step".into());
+        }
+        let pid = step.pid;
+        let (output, failure) = step
+            .open()
+            .map_err(|error| format!("open the gate: {error}"))?;
+        Ok(Self {
+            step: pid,
+            course: Course::new(Instant::now(), order.timeout, order.grace, order.detached),
+            signals,
+            output: Some(output.into()),
+            failure: failure.into(),
+            masker,
+            log,
+            pending: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            waker,
+            asked: HashSet::new(),
+        })
+    }
+
+    /// Holds the step until it is over; how it ended, and where its log ends.
+    pub(super) fn see_to_end(mut self) -> (StepStatus, u64) {
+        let ended = self
+            .until_no_process_is_left()
+            .and_then(|()| self.write_the_rest());
+        let status = ended.map_or_else(
+            |error| {
+                // What this leaves running, the agent ends.
+                let _ = descendants::kill_all();
+                StepStatus::Lost {
+                    reason: format!("its holder failed: {error}"),
+                }
+            },
+            |()| self.course.status(),
+        );
+        (status, self.log.offset())
+    }
+
+    fn until_no_process_is_left(&mut self) -> io::Result<()> {
+        loop {
+            self.wait_for_news()?;
+            while let Some(info) = self.signals.read_signal()? {
+                let at_once = info.ssi_signo == Signal::SIGQUIT as u32;
+                if at_once || info.ssi_signo == Signal::SIGTERM as u32 {
+                    self.course.cancel(Instant::now(), at_once);
+                }
+            }
+            self.move_output()?;
+            let reaped = descendants::reap(self.step)?;
+            if let Some(status) = reaped.main {
+                let status = self.never_executed().unwrap_or(status);
+                self.course.main_ended(Instant::now(), status);
+            }
+            if reaped.none_left {
+                return Ok(());
+            }
+            match self.course.tick(Instant::now()) {
+                Act::Wait => {}
+                Act::Terminate => descendants::terminate(&mut self.asked)?,
+                Act::Kill => descendants::kill_all()?,
+                Act::GiveUp => return self.name_those_left(),
+            }
+        }
+    }
+
+    /// Waits for a signal, for output that can be taken, or for the time to act.
+    fn wait_for_news(&mut self) -> io::Result<()> {
+        let retry = (!self.pending.is_empty()).then_some(FULL_RETRY);
+        let course = self
+            .course
+            .wake_at()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = retry.into_iter().chain(course).min();
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if let (Some(output), None) = (&self.output, retry) {
+            fds.push(PollFd::new(output.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut fds, wait.map_or(PollTimeout::NONE, rounded_up)) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Takes what the pipe has, as far as the log has space for it.
+    fn move_output(&mut self) -> io::Result<()> {
+        self.flush(false)?;
+        if self.pending.is_empty() {
+            self.read_output()?;
+            self.flush(false)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the pipe once and says how much there was.
+    fn read_output(&mut self) -> io::Result<usize> {
+        let Some(output) = &mut self.output else {
+            return Ok(0);
+        };
+        match output.read(&mut self.buffer) {
+            Ok(0) => {
+                self.output = None;
+                Ok(0)
+            }
+            Ok(count) => {
+                self.masker.push(&self.buffer[..count], &mut self.pending);
+                Ok(count)
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flush(&mut self, beyond_limit: bool) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            let written = self.log.append(&self.pending, beyond_limit)?;
+            self.pending.drain(..written);
+            if written > 0 {
+                self.waker.wake();
+            }
+        }
+        Ok(())
+    }
+
+    /// The step's processes are gone: whatever they wrote comes into the log.
+    fn write_the_rest(&mut self) -> io::Result<()> {
+        let mut rest = 0;
+        while rest < REST_MAX {
+            match self.read_output()? {
+                0 => break,
+                count => rest += count,
+            }
+        }
+        self.masker.finish(&mut self.pending);
+        for _ in 0..FULL_TRIES {
+            self.flush(true)?;
+            if self.pending.is_empty() {
+                return Ok(());
+            }
+            poll(&mut [], rounded_up(FULL_RETRY))?;
+        }
+        Err(io::Error::other(format!(
+            "the disk is full and the last {} bytes of the log are missing; the step ended as {:?}",
+            self.pending.len(),
+            self.course.status(),
+        )))
+    }
+
+    /// Why the step's program was never executed, if it was not.
+    fn never_executed(&mut self) -> Option<StepStatus> {
+        let mut reason = String::new();
+        // The pipe is empty and closed once the program runs.
+        let _ = self.failure.read_to_string(&mut reason);
+        (!reason.is_empty()).then_some(StepStatus::NotStarted { reason })
+    }
+
+    /// Some processes did not end even by force: says so where people look.
+    fn name_those_left(&mut self) -> io::Result<()> {
+        let left = process::children()?;
+        self.pending
+            .extend(format!("\nprocesses {left:?} of this step do not end\n").bytes());
+        Ok(())
+    }
+}
+
+/// From here on these signals wait to be read, also those of processes not forked yet.
+fn watch_signals() -> nix::Result<SignalFd> {
+    let signals: SigSet = [
+        Signal::SIGCHLD,
+        Signal::SIGTERM,
+        Signal::SIGQUIT,
+        Signal::SIGUSR1,
+    ]
+    .into_iter()
+    .collect();
+    signals.thread_block()?;
+    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+fn announce(agent: &mut UnixStream, step: Pid) -> io::Result<()> {
+    let ready = Ready {
+        holder: ProcessId::of(Pid::this())?,
+        step: ProcessId::of(step)?,
+    };
+    agent.write_all(&to_frame(&ready)?)
+}
+
+/// A poll that wakes a moment early would only go around once more.
+fn rounded_up(wait: Duration) -> PollTimeout {
+    PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+}

@@ -1,0 +1,66 @@
+//! What agent and holder say to each other before a step begins: one frame
+//! each way, then one byte.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::LogSpace;
+use crate::process::ProcessId;
+
+/// The agent has recorded the step: it may be executed.
+pub(crate) const GO: u8 = b'!';
+
+/// A frame longer than this is no order of ours.
+const FRAME_MAX: u32 = 64 * 1024 * 1024;
+
+/// All that a holder has to know. Carries secrets; so it has no `Debug`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// The step's directory.
+    pub(crate) dir: PathBuf,
+    /// Program and arguments.
+    pub(crate) command: Vec<String>,
+    /// The whole environment of the step.
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) workdir: PathBuf,
+    pub(crate) user: Option<String>,
+    /// Values that the log must not show.
+    pub(crate) secrets: Vec<String>,
+    pub(crate) timeout: Option<Duration>,
+    /// From the request to end to the use of force.
+    pub(crate) grace: Duration,
+    /// What the step leaves running belongs to it, and the step lasts as long.
+    pub(crate) detached: bool,
+    pub(crate) log_space: LogSpace,
+}
+
+/// The holder's answer: the step's process waits at the gate.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    pub(crate) holder: ProcessId,
+    pub(crate) step: ProcessId,
+}
+
+/// A message behind its length.
+pub(crate) fn to_frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; 4];
+    serde_json::to_writer(&mut frame, message)?;
+    let length = u32::try_from(frame.len() - 4)
+        .ok()
+        .filter(|length| *length <= FRAME_MAX);
+    let length = length.ok_or_else(|| io::Error::other("the step is larger than 64 MiB"))?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(frame)
+}
+
+/// How many bytes follow the first four of a frame.
+pub(crate) fn read_frame_len(head: [u8; 4]) -> io::Result<usize> {
+    let length = u32::from_be_bytes(head);
+    if length > FRAME_MAX {
+        return Err(io::Error::other("a message of more than 64 MiB"));
+    }
+    usize::try_from(length).map_err(io::Error::other)
+}

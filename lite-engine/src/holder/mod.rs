@@ -1,0 +1,40 @@
+//! The holder: a small process beside each step that outlives the agent.
+//!
+//! It owns the step's pipe and its processes, writes the masked log and, at the
+//! end, the step's outcome. It is synchronous and has a single thread. What it
+//! tells, it tells by files of the step's directory, so an agent that was
+//! restarted learns the same as the one that started it.
+//!
+//! ```text
+//! agent ──spawn──► holder            (same binary, hidden first argument)
+//!       ──order──►                   over the socket that is its stdin: no argv, no environment
+//!       ◄──ready── fork, at the gate
+//!   records the step
+//!       ───go────► open the gate ──► exec
+//!                  socket closed; from here on:
+//!       ◄── wake (FIFO, a byte: look), log.*, status
+//!       ──SIGTERM (cancel), SIGQUIT (cancel without grace), SIGUSR1 (log space is free)──►
+//! ```
+//!
+//! Invariants:
+//! - Without `go` nothing is executed: a step that was not recorded never ran.
+//! - The end of the agent changes nothing for a step that was let go.
+//! - The status is the last thing written, it is written whatever happens, and
+//!   then no process of the step is left (P10). It holds even for those that
+//!   left the process group or the session: the holder is their sub-reaper.
+//! - Only the death of the holder itself leaves a step without a status. Its
+//!   agent then ends what is left and writes that the step is lost.
+
+mod child;
+mod course;
+mod descendants;
+mod hold;
+mod messages;
+mod outcome;
+mod run;
+
+pub(crate) use hold::WAKE;
+pub(crate) use messages::{GO, Order, Ready, read_frame_len, to_frame};
+pub(crate) use outcome::{read_outcome, write_atomically, write_outcome};
+pub use run::run_holder_if_asked;
+pub(crate) use run::{ARGUMENT, COMPLAINTS};

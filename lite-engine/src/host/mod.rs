@@ -1,0 +1,212 @@
+//! Runs the steps of one stage on this machine: prepares it, starts steps under
+//! holders, watches them, and cleans up.
+//!
+//! What it is not: it knows no wire format, no term, no clock, and does not
+//! decide what may run. That is the service's part.
+//!
+//! ```text
+//! <dir>/                     0700, one stage
+//!   stage/                   the stage's own folder; `work` in it is the default working directory
+//!   steps/<step>/            one step; see the modules `holder` and `log`
+//!     started                the record: id and processes. Without it nothing was executed
+//!     status                 the outcome. With it the step is over
+//!   outside                  what the stage created elsewhere, one path a line, to be removed
+//! ```
+//!
+//! Invariants:
+//! - A step id is started once: its directory is created exactly once (P9), and
+//!   a step whose start failed before it was recorded never ran.
+//! - The directory says everything: [`Host::open`] on it after a restart gives
+//!   the same steps, with whole logs and outcomes (P4).
+//! - Every step comes to an end that is told (P10): by its holder, or where
+//!   that was killed, by the host, after it has ended what was left.
+
+mod adopt;
+mod beneath;
+mod leftovers;
+mod record;
+mod remove;
+mod spare;
+mod stage;
+mod start;
+mod step;
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use vmpool_core::StepId;
+
+use crate::log::LogSpace;
+
+use spare::Holder;
+
+pub use stage::{CleanupError, StageError};
+pub use start::{StartError, StepOrder};
+pub use step::{Cancel, RunningStep, WaitError};
+
+/// How a host works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HostConfig {
+    /// The host's own directory; created with mode 0700 where it is missing.
+    pub dir: PathBuf,
+    /// A program that calls [`crate::holder::run_holder_if_asked`] first.
+    pub holder_program: PathBuf,
+    /// Room for the logs of all steps.
+    pub log_space: LogSpace,
+    /// How long a step that is over its time or cancelled may take to end by itself.
+    pub grace: Duration,
+}
+
+impl HostConfig {
+    /// A host in `dir` that uses this very program for its holders, with 10 s of grace.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            holder_program: "/proc/self/exe".into(),
+            log_space: LogSpace::default(),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A host's directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{attempted} {}", path.display())]
+pub struct OpenError {
+    attempted: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// The steps of one stage on this machine.
+///
+/// Dropping it stops watching the steps and nothing else: they run on under
+/// their holders, and a host that is opened on the same directory finds them.
+#[derive(Debug)]
+pub struct Host {
+    shared: Arc<Shared>,
+    _closes: DropGuard,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: HostConfig,
+    table: Mutex<Table>,
+    /// Starts under way. When the stage is sealed and these have ended, the table is complete.
+    starts: TaskTracker,
+    watchers: TaskTracker,
+    closing: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    steps: BTreeMap<StepId, RunningStep>,
+    /// The stage ends: nothing is started any more.
+    sealed: bool,
+    /// Waits for the next step.
+    ready_holder: Option<Holder>,
+}
+
+impl Host {
+    /// Opens the directory and adopts the steps that are found there. Must be
+    /// called within a tokio runtime.
+    pub fn open(mut config: HostConfig) -> Result<Self, OpenError> {
+        config.dir = make_dirs(&config.dir)?;
+        let closing = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            config,
+            table: Mutex::default(),
+            starts: TaskTracker::new(),
+            watchers: TaskTracker::new(),
+            closing: closing.clone(),
+        });
+        let found = adopt::all(&shared).map_err(|source| OpenError {
+            attempted: "adopt the steps in",
+            path: shared.steps_dir(),
+            source,
+        })?;
+        shared.table.lock().steps = found;
+        Ok(Self {
+            shared,
+            _closes: closing.drop_guard(),
+        })
+    }
+
+    /// The step with this id, running or over.
+    pub fn step(&self, id: &StepId) -> Option<RunningStep> {
+        self.shared.table.lock().steps.get(id).cloned()
+    }
+
+    /// All steps, in the order of their ids.
+    pub fn steps(&self) -> Vec<RunningStep> {
+        self.shared.table.lock().steps.values().cloned().collect()
+    }
+
+    /// The runner has the log of this step durably up to `taken`: gives the
+    /// space back, and lets steps go on that wait for space.
+    pub fn release_log(&self, step: &RunningStep, taken: u64) -> io::Result<()> {
+        if step.release_log(taken)? {
+            for other in self.steps() {
+                other.log_space_came_free();
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops watching and waits for what is under way. The steps run on.
+    pub async fn close(self) {
+        self.shared.starts.close();
+        self.shared.starts.wait().await;
+        self.shared.closing.cancel();
+        self.shared.watchers.close();
+        self.shared.watchers.wait().await;
+    }
+}
+
+impl Shared {
+    fn steps_dir(&self) -> PathBuf {
+        self.config.dir.join("steps")
+    }
+
+    fn stage_dir(&self) -> PathBuf {
+        self.config.dir.join("stage")
+    }
+
+    fn outside_file(&self) -> PathBuf {
+        self.config.dir.join("outside")
+    }
+}
+
+/// Creates the host's directories; the path of the first without symbolic links.
+fn make_dirs(dir: &Path) -> Result<PathBuf, OpenError> {
+    let make = |path: PathBuf| {
+        let made = make_private_dir(&path);
+        made.map_err(|source| OpenError {
+            attempted: "create the directory",
+            path,
+            source,
+        })
+    };
+    make(dir.join("steps"))?;
+    make(dir.join("stage"))?;
+    dir.canonicalize().map_err(|source| OpenError {
+        attempted: "find",
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+/// Creates the directory and its missing parents for nobody else to look into.
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
+}

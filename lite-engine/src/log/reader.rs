@@ -1,0 +1,211 @@
+//! The agent's end of a log: any number of readers from any offset, and the release of what was taken.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::segments::Segments;
+use super::writer::open_segment;
+
+/// Bytes that one call of [`LogReader::next`] returns at most.
+const CHUNK: u64 = 256 * 1024;
+
+/// How far a step's log has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Bytes in the log.
+    pub(crate) written: u64,
+    /// Nothing will be added: the step is over, or nobody watches it any more.
+    pub(crate) ended: bool,
+}
+
+/// The log of one step, as the agent sees it.
+#[derive(Debug)]
+pub(crate) struct StepLog {
+    segments: Segments,
+}
+
+impl StepLog {
+    pub(crate) fn new(dir: &Path, segment_bytes: u64) -> Self {
+        Self {
+            segments: Segments::new(dir, segment_bytes),
+        }
+    }
+
+    /// Bytes in the log now, where at least `known` were seen before.
+    pub(crate) fn measure(&self, known: u64) -> io::Result<u64> {
+        let mut start = self.segments.start_of(known);
+        let mut written = known;
+        loop {
+            match fs::metadata(self.segments.path(start)) {
+                Ok(segment) => written = written.max(start + segment.len()),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(written),
+                Err(error) => return Err(error),
+            }
+            if written < start + self.segments.bytes() {
+                return Ok(written);
+            }
+            start += self.segments.bytes();
+        }
+    }
+
+    /// Bytes in the log now, for a log that was not seen before.
+    pub(crate) fn measure_anew(&self) -> io::Result<u64> {
+        let newest = self.segments.starts()?.last().copied().unwrap_or(0);
+        self.measure(newest)
+    }
+
+    /// Gives the space of the bytes before `taken` back, as far as whole
+    /// segments go; of a log that has `ended`, all of it goes when all is taken.
+    /// `taken` is at most `written`. Returns whether any space came free.
+    pub(crate) fn release(&self, taken: u64, progress: Progress) -> io::Result<bool> {
+        let taken = taken.min(progress.written);
+        let complete = progress.ended && taken == progress.written;
+        let mut freed = false;
+        for start in self.segments.starts()? {
+            let end = start + self.segments.bytes();
+            if end > taken && !complete {
+                break;
+            }
+            if end == taken && !progress.ended {
+                // The log's end stays known, and the step may go on there.
+                open_segment(&self.segments.path(end))?;
+            }
+            match fs::remove_file(self.segments.path(start)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => freed = true,
+            }
+        }
+        Ok(freed)
+    }
+}
+
+/// Bytes of a log and where they begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogChunk {
+    /// The position of the first byte.
+    pub offset: u64,
+    /// The bytes, never none.
+    pub bytes: Bytes,
+}
+
+/// A log could not be read further.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The reader began behind the end of a log that will not grow.
+    #[error("read the log from byte {offset}: it ends at {end}")]
+    BehindEnd {
+        /// Where the reader is.
+        offset: u64,
+        /// Where the log ends.
+        end: u64,
+    },
+    /// The bytes were released after the runner had taken them.
+    #[error("read the log from byte {offset}: it was released")]
+    Released {
+        /// Where the reader is.
+        offset: u64,
+    },
+    /// Nobody watches the step any more; its log may still grow.
+    #[error("read the log from byte {offset}: the host was closed")]
+    Closed {
+        /// Where the reader is.
+        offset: u64,
+    },
+    /// The log's file could not be read.
+    #[error("read the log from byte {offset}")]
+    Read {
+        /// Where the reader is.
+        offset: u64,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Reads one log from an offset to its end, and waits there while the step runs.
+#[derive(Debug)]
+pub struct LogReader {
+    log: Arc<StepLog>,
+    progress: watch::Receiver<Progress>,
+    offset: u64,
+    open: Option<(u64, Arc<File>)>,
+}
+
+impl LogReader {
+    pub(crate) fn new(log: Arc<StepLog>, progress: watch::Receiver<Progress>, offset: u64) -> Self {
+        Self {
+            log,
+            progress,
+            offset,
+            open: None,
+        }
+    }
+
+    /// Where the next bytes begin.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next bytes, as soon as there are any; `None` at the end of the log of a step that is over.
+    ///
+    /// # Cancel safety
+    /// Cancelling loses nothing: the next call returns the same bytes.
+    pub async fn next(&mut self) -> Result<Option<LogChunk>, LogError> {
+        let offset = self.offset;
+        let progress = self
+            .progress
+            .wait_for(|now| now.written > offset || now.ended)
+            .await;
+        let progress = *progress.map_err(|_| LogError::Closed { offset })?;
+        if progress.written == offset {
+            return Ok(None);
+        }
+        if progress.written < offset {
+            return Err(LogError::BehindEnd {
+                offset,
+                end: progress.written,
+            });
+        }
+        let bytes = self.read(progress.written).await?;
+        self.offset += bytes.len() as u64;
+        Ok(Some(LogChunk { offset, bytes }))
+    }
+
+    /// Bytes from the reader's offset to `written`, to the segment's end or to the size of a chunk.
+    async fn read(&mut self, written: u64) -> Result<Bytes, LogError> {
+        let offset = self.offset;
+        let start = self.log.segments.start_of(offset);
+        let end = written
+            .min(start + self.log.segments.bytes())
+            .min(offset + CHUNK);
+        let length = usize::try_from(end - offset).expect("a chunk fits into memory");
+        let opened = self
+            .open
+            .take()
+            .filter(|(at, _)| *at == start)
+            .map(|(_, file)| file);
+        let path = self.log.segments.path(start);
+        let read = tokio::task::spawn_blocking(move || {
+            let file = opened.map_or_else(|| File::open(path).map(Arc::new), Ok)?;
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, offset - start)?;
+            Ok((file, bytes))
+        });
+        let read = read
+            .await
+            .unwrap_or_else(|failed| Err(io::Error::other(failed)));
+        let (file, bytes) = read.map_err(|source| match source.kind() {
+            ErrorKind::NotFound => LogError::Released { offset },
+            _ => LogError::Read { offset, source },
+        })?;
+        self.open = Some((start, file));
+        Ok(bytes.into())
+    }
+}

@@ -1,0 +1,198 @@
+//! P4: steps outlive the agent, and P10: those that lose their holder still come to an end.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use vmpool_core::StepStatus;
+
+use crate::support::{EXITED_0, Machine, ended, is_alive, lines, numbers, pid, until, whole_log};
+
+#[tokio::test]
+async fn p4_a_step_goes_on_without_an_agent_and_is_found_again_with_its_whole_log() {
+    let machine = Machine::new();
+    let script = "echo before; while ! test -e go; do sleep 0.01; done; seq 1000; exit 3";
+    let step = machine
+        .host()
+        .start(machine.shell("step", script))
+        .await
+        .expect("started");
+    // That host is dropped already.
+    let status = step.wait().await;
+    assert!(status.is_err(), "{status:?}");
+
+    let host = machine.host();
+    let step = host.step(&"step".into()).expect("adopted");
+    assert_eq!(lines(&step, 1).await, ["before"]);
+    std::fs::write(machine.path().join("go"), "").expect("written");
+    assert_eq!(ended(&step).await.status, StepStatus::Exited { code: 3 });
+    let log = String::from_utf8(whole_log(&step).await).expect("text");
+    assert_eq!(log, format!("before\n{}", numbers(1..=1000)));
+}
+
+#[tokio::test]
+async fn p4_a_step_that_ended_without_an_agent_is_found_with_its_outcome() {
+    let machine = Machine::new();
+    let host = machine.host();
+    let step = host
+        .start(machine.shell("step", "sleep 0.1; echo text; exit 4"))
+        .await;
+    step.expect("started");
+    host.close().await;
+    until("its end", || {
+        machine.step_dir("step").join("status").exists()
+    })
+    .await;
+
+    let host = machine.host();
+    let step = host.step(&"step".into()).expect("adopted");
+    assert_eq!(
+        step.outcome().expect("over").status,
+        StepStatus::Exited { code: 4 }
+    );
+    assert_eq!(whole_log(&step).await, b"text\n");
+}
+
+#[tokio::test]
+async fn p4_an_adopted_step_can_be_cancelled() {
+    let machine = Machine::new();
+    drop(
+        machine
+            .host()
+            .start(machine.shell("step", "sleep 1000"))
+            .await
+            .expect("started"),
+    );
+    let host = machine.host();
+    let step = host.step(&"step".into()).expect("adopted");
+    step.cancel(lite_engine::host::Cancel::WithGrace)
+        .expect("asked");
+    assert_eq!(ended(&step).await.status, StepStatus::Cancelled);
+}
+
+/// Prints the pids of a background process, of a daemon in a session of its own, and of the holder.
+const FAMILY: &str = "sleep 1000 & echo $!; setsid sh -c 'echo $$; exec sleep 1000' & \
+                      while ! test -e go; do sleep 0.01; done; echo $PPID; wait";
+
+#[tokio::test]
+async fn p10_a_step_whose_holder_is_killed_is_lost_and_leaves_no_process() {
+    let machine = Machine::new();
+    let host = machine.host();
+    let step = host
+        .start(machine.shell("step", FAMILY))
+        .await
+        .expect("started");
+    lines(&step, 2).await;
+    std::fs::write(machine.path().join("go"), "").expect("written");
+    let pids: Vec<_> = lines(&step, 3).await.iter().map(|line| pid(line)).collect();
+    kill(pids[2], Signal::SIGKILL).expect("killed");
+
+    let outcome = ended(&step).await;
+    let lost = StepStatus::Lost {
+        reason: "its holder was killed".into(),
+    };
+    assert_eq!(outcome.status, lost);
+    assert!(!is_alive(pids[0]) && !is_alive(pids[1]));
+    assert_eq!(whole_log(&step).await.len() as u64, outcome.log_end);
+    // It stays what it is.
+    host.close().await;
+    assert_eq!(
+        machine
+            .host()
+            .step(&"step".into())
+            .expect("there")
+            .outcome(),
+        Some(outcome)
+    );
+}
+
+#[tokio::test]
+async fn p10_a_step_whose_holder_was_killed_while_there_was_no_agent_is_lost_too() {
+    let machine = Machine::new();
+    let host = machine.host();
+    let step = host
+        .start(machine.shell("step", FAMILY))
+        .await
+        .expect("started");
+    std::fs::write(machine.path().join("go"), "").expect("written");
+    let pids: Vec<_> = lines(&step, 3).await.iter().map(|line| pid(line)).collect();
+    host.close().await;
+    let holder = pids
+        .iter()
+        .find(|pid| is_holder(pid.as_raw()))
+        .expect("the holder");
+    kill(*holder, Signal::SIGKILL).expect("killed");
+
+    let host = machine.host();
+    let step = host.step(&"step".into()).expect("adopted");
+    assert!(matches!(ended(&step).await.status, StepStatus::Lost { .. }));
+    assert!(
+        pids.iter()
+            .filter(|pid| *pid != holder)
+            .all(|pid| !is_alive(*pid))
+    );
+}
+
+fn is_holder(pid: i32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.windows(9).any(|window| window == b"hold-step")
+}
+
+#[tokio::test]
+async fn p4_a_step_that_was_not_recorded_is_never_executed() {
+    let machine = Machine::new();
+    let host = machine.host();
+    let dir = machine.step_dir("step");
+    std::fs::create_dir(&dir).expect("the step's folder");
+    nix::unistd::mkfifo(&dir.join("wake"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let order = serde_json::json!({
+        "dir": dir, "command": ["touch", "ran"], "env": [["PATH", "/usr/bin:/bin"]],
+        "workdir": machine.path(), "user": null, "secrets": [], "timeout": null,
+        "grace": { "secs": 1, "nanos": 0 }, "detached": false,
+        "log_space": { "segment_bytes": 4096, "stage_bytes": 65536 },
+    })
+    .to_string();
+
+    let (mut agent, holder) = UnixStream::pair().expect("a socket pair");
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_lite-engine"))
+        .arg("hold-step")
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(holder)))
+        .spawn()
+        .expect("a holder");
+    let length = u32::try_from(order.len()).expect("short").to_be_bytes();
+    agent.write_all(&length).expect("sent");
+    agent.write_all(order.as_bytes()).expect("sent");
+    agent
+        .read_exact(&mut [0; 4])
+        .expect("the step stands at the gate");
+    // The agent dies before it has recorded the step.
+    drop(agent);
+    assert!(holder.wait().expect("ended").success());
+    assert!(!machine.path().join("ran").exists());
+
+    host.close().await;
+    let host = machine.host();
+    assert!(host.step(&"step".into()).is_none());
+    let step = host
+        .start(machine.shell("step", "touch ran"))
+        .await
+        .expect("as if it was new");
+    assert_eq!(ended(&step).await.status, EXITED_0);
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_holder_is_an_error_and_leaves_nothing() {
+    let machine = Machine::new();
+    let mut config = lite_engine::host::HostConfig::new(machine.path().join("host"));
+    for program in ["/bin/true", "/no/such/program"] {
+        config.holder_program = program.into();
+        let host = lite_engine::host::Host::open(config.clone()).expect("opened");
+        let failed = host.start(machine.shell("step", "true")).await;
+        assert!(
+            matches!(failed, Err(lite_engine::host::StartError::System { .. })),
+            "{failed:?}"
+        );
+        assert!(!machine.step_dir("step").exists());
+    }
+}
