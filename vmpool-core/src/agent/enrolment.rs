@@ -18,6 +18,17 @@ pub const EXPORTER_LEN: usize = 32;
 /// What ends the name of every machine's certificate: `<machine id>.machine.vmpool`.
 pub const MACHINE_DOMAIN: &str = "machine.vmpool";
 
+/// Why an agent refuses to be enrolled, as it is written on the wire (metadata
+/// key `vmpool-reason`).
+pub mod refusal {
+    /// A runner has connected with its certificate before.
+    pub const ENROLLED: &str = "ENROLLED";
+    /// The machine comes from another order.
+    pub const OTHER_ORDER: &str = "OTHER_ORDER";
+    /// The agent knows its machine by another id.
+    pub const OTHER_MACHINE: &str = "OTHER_MACHINE";
+}
+
 /// The exporter's context: binds the proof to one order and one machine.
 pub fn exporter_context(order: &OrderId, attempt: Attempt, machine: &MachineId) -> Vec<u8> {
     joined(&[

@@ -1,0 +1,122 @@
+//! One connection attempt to an agent, up to the end of the TLS handshake.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::LinkConfig;
+use crate::tls::{self, Refusal};
+
+/// A connection whose other end has proved that it has a key.
+pub(crate) struct Dialled {
+    pub(crate) stream: TlsStream<TcpStream>,
+    /// That key (SubjectPublicKeyInfo, DER).
+    pub(crate) key: Vec<u8>,
+    /// When the certificate that it showed ends.
+    pub(crate) certificate_end: SystemTime,
+}
+
+impl Dialled {
+    /// The certificate is over: renew it, and do nothing else.
+    pub(crate) fn expired(&self) -> bool {
+        self.certificate_end < SystemTime::now()
+    }
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("connect to {address}")]
+    Connect {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("connect to {address}: no answer in {}", plain(*.after))]
+    Silent {
+        address: SocketAddr,
+        after: std::time::Duration,
+    },
+    #[error("TLS handshake with {address}")]
+    Handshake {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("handshake with {address}: not over in {}", plain(*.after))]
+    Slow {
+        address: SocketAddr,
+        after: std::time::Duration,
+    },
+}
+
+impl DialError {
+    /// What our own verifier refused, if that was it.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Handshake { source, .. } => Refusal::find(source),
+            _ => None,
+        }
+    }
+
+    /// The host answered that nobody listens there.
+    pub(crate) fn nobody_listens(&self) -> bool {
+        matches!(self, Self::Connect { source, .. }
+            if source.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+}
+
+/// Connects once.
+pub(crate) async fn dial(
+    address: SocketAddr,
+    name: ServerName<'static>,
+    tls: ClientConfig,
+    limits: &LinkConfig,
+) -> Result<Dialled, DialError> {
+    let tcp = timeout(limits.connect_timeout, TcpStream::connect(address))
+        .await
+        .map_err(|_| DialError::Silent {
+            address,
+            after: limits.connect_timeout,
+        })?
+        .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
+        .map_err(|source| DialError::Connect { address, source })?;
+    let handshake = TlsConnector::from(Arc::new(tls)).connect(name, tcp);
+    let stream = timeout(limits.handshake_timeout, handshake)
+        .await
+        .map_err(|_| DialError::Slow {
+            address,
+            after: limits.handshake_timeout,
+        })?
+        .map_err(|source| DialError::Handshake { address, source })?;
+    shown(&stream)
+        .map(|(key, certificate_end)| Dialled {
+            stream,
+            key,
+            certificate_end,
+        })
+        .map_err(|error| DialError::Handshake {
+            address,
+            source: std::io::Error::other(error),
+        })
+}
+
+fn shown(stream: &TlsStream<TcpStream>) -> Result<(Vec<u8>, SystemTime), rustls::Error> {
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificate = certificates
+        .first()
+        .ok_or(rustls::Error::NoCertificatesPresented)?;
+    Ok((tls::key_of(certificate)?, tls::end_of(certificate)?))
+}
+
+/// A time as a person writes it.
+pub(crate) fn plain(span: std::time::Duration) -> String {
+    format!("{} s", span.as_secs_f64())
+}

@@ -1,0 +1,352 @@
+//! From a machine to an open connection that obeys our term: enrol it the
+//! first time, else reconnect, and dial again with capped back-off for as long
+//! as that may help.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use http::Uri;
+use rustls::pki_types::ServerName;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
+use vmpool_core::agent::enrolment::{SERVE_ALPN, machine_name};
+use vmpool_core::{AgentReport, KeyHash, LinkError, Machine, PinError, PinKey, Term};
+use vmpool_proto::agent::v1::OpenRequest;
+
+use super::kept::Kept;
+use super::renewal::Renewal;
+use super::slot::Slot;
+use crate::authority::Authority;
+use crate::config::LinkConfig;
+use crate::dial::{DialError, Dialled, dial, plain};
+use crate::enrol::{EnrolError, Enroller};
+use crate::executor::wire;
+use crate::reason;
+use crate::tls::{self, Refusal, ThisMachine};
+
+/// How long dialling goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Until the caller drops it.
+    Endless,
+    /// Until the agent counts as gone.
+    Bounded,
+}
+
+/// One wish for a connection.
+pub(super) struct Dialling<'a> {
+    pub(super) authority: &'a Arc<Authority>,
+    pub(super) config: &'a LinkConfig,
+    pub(super) tracker: &'a TaskTracker,
+    pub(super) machine: &'a Machine,
+    pub(super) term: Term,
+    /// `None`: the machine is enrolled, and must be the one that it was.
+    pub(super) pins: Option<&'a dyn PinKey>,
+}
+
+/// Why one attempt came to nothing.
+enum Failure {
+    /// Dialling again can't mend it.
+    Final(LinkError),
+    /// It may.
+    Passing {
+        reason: String,
+        nobody_listens: bool,
+    },
+}
+
+impl Failure {
+    fn passing(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Passing {
+            reason: reason::chain(error),
+            nobody_listens: false,
+        }
+    }
+}
+
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        Self::Passing {
+            nobody_listens: error.nobody_listens(),
+            reason: reason::chain(&error),
+        }
+    }
+}
+
+/// Where a machine's agent is and what its certificate must say.
+struct Place {
+    address: SocketAddr,
+    name: ServerName<'static>,
+    origin: Uri,
+}
+
+impl Dialling<'_> {
+    pub(super) async fn connect(
+        &self,
+        slot: &Arc<Slot>,
+        patience: Patience,
+    ) -> Result<(Arc<Kept>, AgentReport), LinkError> {
+        let place = self.place()?;
+        let mut pauses = ExponentialBuilder::new()
+            .with_min_delay(self.config.dial_pause)
+            .with_max_delay(self.config.dial_pause_max)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let began = Instant::now();
+        let mut refused_since = None;
+        loop {
+            let (reason, nobody_listens) = match self.attempt(slot, &place).await {
+                Ok(opened) => return Ok(opened),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing {
+                    reason,
+                    nobody_listens,
+                }) => (reason, nobody_listens),
+            };
+            tracing::debug!(machine = %self.machine.id, %reason, "an agent was not reached");
+            let now = Instant::now();
+            refused_since = nobody_listens.then(|| refused_since.unwrap_or(now));
+            let refused_for = refused_since.map_or(std::time::Duration::ZERO, |since| now - since);
+            if patience == Patience::Bounded {
+                if refused_for >= self.config.gone_after_refused {
+                    let for_ = plain(self.config.gone_after_refused);
+                    return Err(
+                        self.unreachable(format!("{reason}: nobody listens there for {for_}"))
+                    );
+                }
+                if now - began >= self.config.gone_after_silent {
+                    let for_ = plain(self.config.gone_after_silent);
+                    return Err(self.unreachable(format!("{reason}: not reached for {for_}")));
+                }
+            }
+            sleep(pauses.next().unwrap_or(self.config.dial_pause_max)).await;
+        }
+    }
+
+    fn place(&self) -> Result<Place, LinkError> {
+        let machine = &self.machine.id;
+        let address = self.machine.address;
+        let address = address.ok_or_else(|| LinkError::NoAddress {
+            machine: machine.clone(),
+        })?;
+        let name = machine_name(machine);
+        let bad_name = |reason: String| self.not_enrolled(format!("its name: {reason}"));
+        Ok(Place {
+            address,
+            origin: Uri::builder()
+                .scheme("https")
+                .authority(name.as_str())
+                .path_and_query("/")
+                .build()
+                .map_err(|error| bad_name(error.to_string()))?,
+            name: ServerName::try_from(name).map_err(|error| bad_name(error.to_string()))?,
+        })
+    }
+
+    /// Uses the open connection, or makes one. Who dials the same machine
+    /// meanwhile has its turn after this attempt.
+    async fn attempt(
+        &self,
+        slot: &Arc<Slot>,
+        place: &Place,
+    ) -> Result<(Arc<Kept>, AgentReport), Failure> {
+        let _turn = slot
+            .dial()
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        if let Some(kept) = slot.current() {
+            let report = self.open(&kept).await?;
+            return Ok((kept, report));
+        }
+        let dialled = self.dial_enrolled(slot, place).await?;
+        let key = tls::hash(&dialled.key);
+        let renewal = Renewal {
+            authority: Arc::clone(self.authority),
+            machine: self.machine.id.clone(),
+            key,
+            term: self.term,
+            end: dialled.certificate_end,
+            before: self.config.renew_before,
+            call_timeout: self.config.call_timeout,
+        };
+        if dialled.expired() {
+            // Good for this one call; the next attempt meets the new certificate.
+            let kept = self.start(slot, place, dialled, None).await?;
+            renewal
+                .renew(kept.agent())
+                .await
+                .map_err(|error| Failure::passing(&error))?;
+            return Err(Failure::Passing {
+                reason: "the machine's certificate had expired and was renewed".to_owned(),
+                nobody_listens: false,
+            });
+        }
+        let kept = self.start(slot, place, dialled, Some(renewal)).await?;
+        let report = self.open(&kept).await?;
+        if slot.keep(&kept) {
+            return Ok((kept, report));
+        }
+        let reason = kept
+            .end()
+            .reason()
+            .unwrap_or("the connection was closed here")
+            .to_owned();
+        Err(Failure::Passing {
+            reason,
+            nobody_listens: false,
+        })
+    }
+
+    async fn start(
+        &self,
+        slot: &Arc<Slot>,
+        place: &Place,
+        dialled: Dialled,
+        renewal: Option<Renewal>,
+    ) -> Result<Arc<Kept>, Failure> {
+        let origin = place.origin.clone();
+        Kept::start(dialled, origin, slot, self.tracker, self.config, renewal)
+            .await
+            .map_err(|error| Failure::passing(&error))
+    }
+
+    /// A TLS connection to the machine, after enrolment where it needs that.
+    async fn dial_enrolled(&self, slot: &Slot, place: &Place) -> Result<Dialled, Failure> {
+        let known = slot.key().or(self.machine.key);
+        let pin = match known {
+            Some(pin) => Some(pin),
+            None => self.enrol(slot, place, None).await?,
+        };
+        match self.dial(place, pin).await {
+            Err(error) if error.refusal() == Some(Refusal::NotEnrolled) => {
+                let pin = self.enrol(slot, place, pin).await?;
+                Ok(self.dial(place, pin).await?)
+            }
+            Err(error) if error.refusal() == Some(Refusal::OtherKey) => Err(Failure::Final(
+                self.not_enrolled(Refusal::OtherKey.to_string()),
+            )),
+            Err(error) => Err(error.into()),
+            Ok(dialled) if pin.is_none() => {
+                // Enrolled under a runner whose books are lost. The CA's word
+                // for its key is as good as ours: it gives none before a pin.
+                self.pin(slot, tls::hash(&dialled.key)).await?;
+                Ok(dialled)
+            }
+            Ok(dialled) => Ok(dialled),
+        }
+    }
+
+    async fn dial(&self, place: &Place, pin: Option<KeyHash>) -> Result<Dialled, DialError> {
+        let address = place.address;
+        let runner =
+            self.authority
+                .runner(SystemTime::now())
+                .map_err(|error| DialError::Handshake {
+                    address,
+                    source: std::io::Error::other(error),
+                })?;
+        let verifier = ThisMachine {
+            roots: Arc::clone(self.authority.roots()),
+            pin,
+        };
+        let tls = tls::config(Arc::new(verifier), runner, SERVE_ALPN);
+        dial(address, place.name.clone(), tls, self.config).await
+    }
+
+    /// `None`: the agent is enrolled already.
+    async fn enrol(
+        &self,
+        slot: &Slot,
+        place: &Place,
+        pin: Option<KeyHash>,
+    ) -> Result<Option<KeyHash>, Failure> {
+        let pins = self.pins()?;
+        let Self {
+            authority,
+            config: limits,
+            tracker,
+            ..
+        } = self;
+        let enroller = Enroller {
+            authority,
+            limits,
+            tracker,
+            pins,
+        };
+        match enroller
+            .enrol(self.machine, place.address, place.name.clone(), pin)
+            .await
+        {
+            Ok(key) => {
+                slot.set_key(key);
+                Ok(Some(key))
+            }
+            Err(EnrolError::Already) => Ok(pin),
+            Err(EnrolError::Dial(error)) => Err(error.into()),
+            Err(error) if error.is_final() => {
+                Err(Failure::Final(self.not_enrolled(reason::chain(&error))))
+            }
+            Err(error) => Err(Failure::passing(&error)),
+        }
+    }
+
+    async fn pin(&self, slot: &Slot, key: KeyHash) -> Result<(), Failure> {
+        match self.pins()?.pin(&self.machine.id, key).await {
+            Ok(()) => {
+                slot.set_key(key);
+                Ok(())
+            }
+            Err(error @ PinError::OtherKey { .. }) => {
+                Err(Failure::Final(self.not_enrolled(reason::chain(&error))))
+            }
+            Err(error) => Err(Failure::passing(&error)),
+        }
+    }
+
+    fn pins(&self) -> Result<&dyn PinKey, Failure> {
+        self.pins.ok_or_else(|| {
+            let reason = "its agent is not the one that was enrolled".to_owned();
+            Failure::Final(self.not_enrolled(reason))
+        })
+    }
+
+    /// Puts our term to the agent.
+    async fn open(&self, kept: &Kept) -> Result<AgentReport, Failure> {
+        let mut agent = kept.agent();
+        let open = agent.open(OpenRequest { term: self.term.0 });
+        let passing = |reason: String| Failure::Passing {
+            reason,
+            nobody_listens: false,
+        };
+        match timeout(self.config.call_timeout, open).await {
+            Ok(Ok(report)) => wire::report(report.into_inner()).map_err(passing),
+            Ok(Err(status)) => Err(match wire::fenced_by(&status) {
+                Some(theirs) => Failure::Final(LinkError::Fenced {
+                    machine: self.machine.id.clone(),
+                    ours: self.term,
+                    theirs,
+                }),
+                None => passing(format!("open: {}", reason::status(&status))),
+            }),
+            Err(_) => Err(passing("open: no answer in time".to_owned())),
+        }
+    }
+
+    fn unreachable(&self, reason: String) -> LinkError {
+        LinkError::Unreachable {
+            machine: self.machine.id.clone(),
+            reason,
+        }
+    }
+
+    fn not_enrolled(&self, reason: String) -> LinkError {
+        LinkError::Enrolment {
+            machine: self.machine.id.clone(),
+            reason,
+        }
+    }
+}

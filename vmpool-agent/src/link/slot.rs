@@ -1,0 +1,134 @@
+//! What is known of one machine: its key, its connection, its health.
+//!
+//! Connection and health change together, under one lock: whoever sees
+//! [`Health::Answering`] finds the connection that answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use vmpool_core::{Clock, Health, KeyHash, MachineId};
+
+use super::kept::{End, Kept};
+
+/// How exactly [`Health::Answering::at`] is kept.
+const HEARD_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) struct Slot {
+    machine: MachineId,
+    clock: Clock,
+    /// One dial at a time.
+    dial: Semaphore,
+    state: Mutex<State>,
+    health: watch::Sender<Health>,
+    closing: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    key: Option<KeyHash>,
+    current: Option<Arc<Kept>>,
+}
+
+impl Slot {
+    pub(super) fn new(machine: MachineId, closing: CancellationToken, clock: Clock) -> Self {
+        Self {
+            machine,
+            clock,
+            dial: Semaphore::new(1),
+            state: Mutex::default(),
+            health: watch::Sender::new(Health::Unconnected),
+            closing,
+        }
+    }
+
+    pub(super) fn machine(&self) -> &MachineId {
+        &self.machine
+    }
+
+    pub(super) fn dial(&self) -> &Semaphore {
+        &self.dial
+    }
+
+    /// Cancelled when the machine is given up.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+
+    /// The key that the machine enrolled with while this runner ran.
+    pub(super) fn key(&self) -> Option<KeyHash> {
+        self.state.lock().key
+    }
+
+    pub(super) fn set_key(&self, key: KeyHash) {
+        self.state.lock().key = Some(key);
+    }
+
+    /// The open connection.
+    pub(super) fn current(&self) -> Option<Arc<Kept>> {
+        self.state
+            .lock()
+            .current
+            .clone()
+            .filter(|kept| kept.is_open())
+    }
+
+    pub(super) fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Takes a connection whose agent has just answered. `false`: it broke meanwhile.
+    pub(super) fn keep(&self, kept: &Arc<Kept>) -> bool {
+        let mut state = self.state.lock();
+        if self.closing.is_cancelled() || kept.end().reason().is_some() {
+            return false;
+        }
+        state.current = Some(Arc::clone(kept));
+        self.health.send_replace(Health::Answering {
+            at: self.clock.now(),
+        });
+        true
+    }
+
+    /// The connection of `end` is over.
+    pub(super) fn lost(&self, end: &Arc<End>, reason: String) {
+        end.set(reason.clone());
+        let mut state = self.state.lock();
+        if state
+            .current
+            .as_ref()
+            .is_some_and(|kept| Arc::ptr_eq(kept.end(), end))
+        {
+            state.current = None;
+            tracing::debug!(machine = %self.machine, %reason, "lost the connection to an agent");
+            self.health.send_replace(Health::Lost { reason });
+        }
+    }
+
+    /// Gives the machine up.
+    pub(super) fn close(&self) {
+        self.closing.cancel();
+        let mut state = self.state.lock();
+        state.current = None;
+        self.health.send_replace(Health::Unconnected);
+    }
+
+    /// Something came from the agent. Who waits for a change of health is not
+    /// woken: this is none.
+    pub(super) fn heard(&self, last: &mut Instant) {
+        let now = Instant::now();
+        if now.duration_since(*last) < HEARD_EVERY {
+            return;
+        }
+        *last = now;
+        self.health.send_if_modified(|health| {
+            if let Health::Answering { at } = health {
+                *at = self.clock.at(now);
+            }
+            false
+        });
+    }
+}
