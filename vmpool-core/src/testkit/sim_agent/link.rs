@@ -1,0 +1,440 @@
+//! The pool's line to simulated agents, and what a test may do to it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{SimAgent, SimStep};
+use crate::agent::{BootId, Bootstrap, Call, Clocks, Moment, Refusal, Settings};
+use crate::clock::Clock;
+use crate::id::{Attempt, MachineId, OrderId, Term};
+use crate::link::{AgentLink, AgentReport, Health, KeyHash, LinkError, Machine, PinKey};
+use crate::pool::RequestHash;
+use crate::secret::SecretBytes;
+use crate::step::Step;
+
+type Script = dyn Fn(&Step) -> SimStep + Send + Sync;
+
+/// Simulated agents by machine, and the connections to them.
+pub struct SimLink {
+    clock: Clock,
+    clocks: Clocks,
+    world: Mutex<World>,
+    /// No agent answers while this is true.
+    silent: watch::Sender<bool>,
+}
+
+struct World {
+    machines: HashMap<MachineId, Simulated>,
+    connects_after: Duration,
+    script: Arc<Script>,
+}
+
+/// One machine as the link knows it.
+struct Simulated {
+    agent: SimAgent,
+    /// When it was dialled first: there its time begins.
+    born: Instant,
+    key: KeyHash,
+    health: watch::Sender<Health>,
+    /// Raised whenever something was done to the agent.
+    touched: watch::Sender<()>,
+    calls: u64,
+    dies_at: Option<u64>,
+    dead: Option<String>,
+}
+
+impl fmt::Debug for SimLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimLink")
+            .field("clocks", &self.clocks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a call was not answered.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// The machine is dead, over, or not connected; why.
+    Gone(String),
+    /// The agent refused.
+    Refused(Refusal),
+}
+
+impl SimLink {
+    /// Agents that connect at once and never fail, with the default clocks.
+    pub fn new(clock: Clock) -> Arc<Self> {
+        Self::with_clocks(clock, Clocks::default())
+    }
+
+    /// Agents with these dead-man's clocks.
+    pub fn with_clocks(clock: Clock, clocks: Clocks) -> Arc<Self> {
+        let world = World {
+            machines: HashMap::new(),
+            connects_after: Duration::ZERO,
+            script: Arc::new(|_| SimStep::exits(0)),
+        };
+        Arc::new(Self {
+            clock,
+            clocks,
+            world: Mutex::new(world),
+            silent: watch::Sender::new(false),
+        })
+    }
+
+    /// What steps do that are started from now on.
+    pub fn script(&self, script: impl Fn(&Step) -> SimStep + Send + Sync + 'static) {
+        self.world.lock().script = Arc::new(script);
+    }
+
+    /// Each opening from now on takes this long.
+    pub fn connect_after(&self, time: Duration) {
+        self.world.lock().connects_after = time;
+    }
+
+    /// While true, no opening and no call is answered.
+    pub fn never_answer(&self, silent: bool) {
+        self.silent.send_replace(silent);
+    }
+
+    /// The connection breaks; the agent goes on and can be opened again.
+    pub fn lose(&self, id: &MachineId, why: impl Into<String>) {
+        let reason = why.into();
+        self.machine(id, |machine| {
+            machine.health.send_replace(Health::Lost { reason })
+        });
+    }
+
+    /// The machine dies: it never answers again.
+    pub fn kill(&self, id: &MachineId, why: impl Into<String>) {
+        let why = why.into();
+        self.machine(id, |machine| machine.die(why));
+    }
+
+    /// The machine dies at the `nth` call from now on, openings included: that
+    /// one is carried out, and neither it nor any later one is answered.
+    pub fn die_at(&self, id: &MachineId, nth: u64) {
+        self.machine(id, |machine| machine.dies_at = Some(machine.calls + nth));
+    }
+
+    /// From now on the machine presents another key.
+    pub fn change_key(&self, id: &MachineId) {
+        self.machine(id, |machine| {
+            machine.key.0.iter_mut().for_each(|byte| *byte = !*byte);
+        });
+    }
+
+    /// The agent's process dies and is started again; its steps run on.
+    pub fn restart_agent(&self, id: &MachineId) {
+        let reason = "its agent restarts".to_owned();
+        self.machine(id, |machine| {
+            let now = machine.now(self.clock);
+            machine.agent.restart(now);
+            machine.health.send_replace(Health::Lost { reason });
+            machine.touched.send_replace(());
+        });
+    }
+
+    /// The connection is open and its agent answers.
+    pub fn is_answering(&self, id: &MachineId) -> bool {
+        self.machine(id, |machine| machine.health.borrow().is_answering())
+    }
+
+    /// The agent as it is now.
+    pub fn agent(&self, id: &MachineId) -> SimAgent {
+        self.machine(id, |machine| {
+            let now = machine.now(self.clock);
+            machine.agent.advance(now);
+            machine.agent.clone()
+        })
+    }
+
+    /// The machine, made where there is none.
+    fn machine<T>(&self, id: &MachineId, with: impl FnOnce(&mut Simulated) -> T) -> T {
+        let mut world = self.world.lock();
+        let machine = world.machines.entry(id.clone()).or_insert_with(|| {
+            let settings = Settings::new(self.clocks, BootId("simulated".into()));
+            Simulated {
+                agent: SimAgent::new(settings),
+                born: Instant::now(),
+                key: key_of(id),
+                health: watch::Sender::new(Health::Unconnected),
+                touched: watch::Sender::new(()),
+                calls: 0,
+                dies_at: None,
+                dead: None,
+            }
+        });
+        with(machine)
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(super) fn script_of(&self, step: &Step) -> SimStep {
+        let script = self.world.lock().script.clone();
+        script(step).within(step.timeout)
+    }
+
+    /// Changes in the machine's connection and in its agent.
+    pub(super) fn watch(&self, id: &MachineId) -> (watch::Receiver<Health>, watch::Receiver<()>) {
+        self.machine(id, |machine| {
+            (machine.health.subscribe(), machine.touched.subscribe())
+        })
+    }
+
+    /// Waits while the connection is broken; an error once there is none.
+    pub(super) async fn reach(&self, id: &MachineId) -> Result<(), String> {
+        // Both senders live as long as `self`.
+        let _ = self.silent.subscribe().wait_for(|silent| !silent).await;
+        let (mut health, _) = self.watch(id);
+        loop {
+            // Seen before the death is looked for, which comes with a change of it.
+            let lost = matches!(&*health.borrow_and_update(), Health::Lost { .. });
+            if let Some(why) = self.machine(id, |machine| machine.dead.clone()) {
+                return Err(why);
+            }
+            if !lost {
+                break;
+            }
+            let _ = health.changed().await;
+        }
+        let connected = health.borrow().is_answering();
+        connected
+            .then_some(())
+            .ok_or_else(|| "it is not connected".to_owned())
+    }
+
+    /// Looks at the agent as it is now, without calling it.
+    pub(super) fn look<T>(
+        &self,
+        id: &MachineId,
+        look: impl FnOnce(&SimAgent) -> T,
+    ) -> Result<(T, Instant), String> {
+        self.machine(id, |machine| {
+            let now = machine.now(self.clock);
+            machine.agent.advance(now);
+            machine.still_there()?;
+            let far = Duration::from_hours(24 * 365);
+            let wake = machine.agent.next_event().saturating_sub(now.up).min(far);
+            Ok((look(&machine.agent), Instant::now() + wake))
+        })
+    }
+
+    /// Makes a call to the agent.
+    pub(super) fn call(
+        &self,
+        id: &MachineId,
+        call: Call,
+        script: &SimStep,
+    ) -> Result<(), CallError> {
+        self.machine(id, |machine| {
+            let now = machine.now(self.clock);
+            machine.agent.advance(now);
+            machine.still_there().map_err(CallError::Gone)?;
+            machine.calls += 1;
+            let answer = machine.agent.call(call, script, now);
+            machine.touched.send_replace(());
+            if machine.dies_at == Some(machine.calls) {
+                machine.die("it died".to_owned());
+            }
+            machine.still_there().map_err(CallError::Gone)?;
+            if machine.health.borrow().is_answering() {
+                machine
+                    .health
+                    .send_replace(Health::Answering { at: now.at });
+            }
+            answer.map_err(CallError::Refused)
+        })
+    }
+}
+
+impl Simulated {
+    fn now(&self, clock: Clock) -> Moment {
+        Moment {
+            up: self.born.elapsed(),
+            at: clock.now(),
+        }
+    }
+
+    fn die(&mut self, why: String) {
+        self.dead = Some(why.clone());
+        self.health.send_replace(Health::Lost { reason: why });
+        self.touched.send_replace(());
+    }
+
+    /// Alive; one that has ended itself is dead from then on.
+    fn still_there(&mut self) -> Result<(), String> {
+        if let (None, Some(why)) = (&self.dead, self.agent.rules().ending()) {
+            let why = why.to_string();
+            self.die(why);
+        }
+        self.dead.clone().map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl AgentLink for SimLink {
+    fn bootstrap(&self, order: &OrderId, attempt: Attempt) -> Bootstrap {
+        Bootstrap {
+            order: order.clone(),
+            attempt,
+            ca_pem: "simulated".into(),
+            runner_name: "runner.simulated".into(),
+            secret: SecretBytes::new(seal_of(order, attempt)),
+            clocks: self.clocks,
+        }
+    }
+
+    fn seal(&self, order: &OrderId, attempt: Attempt, request: &SecretBytes) -> Arc<[u8]> {
+        let mut sealed = seal_of(order, attempt);
+        sealed.extend(request.expose().iter().map(|byte| !byte));
+        sealed.into()
+    }
+
+    fn unseal(
+        &self,
+        order: &OrderId,
+        attempt: Attempt,
+        sealed: &[u8],
+    ) -> Result<SecretBytes, LinkError> {
+        let request = sealed.strip_prefix(&*seal_of(order, attempt));
+        let request = request.ok_or_else(|| LinkError::Unsealable {
+            order: order.clone(),
+        })?;
+        Ok(SecretBytes::new(
+            request.iter().map(|byte| !byte).collect::<Vec<_>>(),
+        ))
+    }
+
+    fn keyed_hash(&self, content: &[u8]) -> RequestHash {
+        RequestHash(hash([content]))
+    }
+
+    async fn open(
+        &self,
+        machine: &Machine,
+        term: Term,
+        pins: &dyn PinKey,
+    ) -> Result<AgentReport, LinkError> {
+        let id = &machine.id;
+        if machine.address.is_none() {
+            return Err(LinkError::NoAddress {
+                machine: id.clone(),
+            });
+        }
+        // The machine's time begins when it is dialled first.
+        self.machine(id, |_| ());
+        let connects_after = self.world.lock().connects_after;
+        tokio::time::sleep(connects_after).await;
+        // The sender lives as long as `self`.
+        let _ = self.silent.subscribe().wait_for(|silent| !silent).await;
+        if self.look(id, |_| ()).is_err() {
+            return std::future::pending().await;
+        }
+        let key = self.machine(id, |simulated| simulated.key);
+        let enrolment = |reason: String| LinkError::Enrolment {
+            machine: id.clone(),
+            reason,
+        };
+        match machine.key {
+            Some(pinned) if pinned != key => {
+                return Err(enrolment("it presents another key".into()));
+            }
+            Some(_) => {}
+            None => pins
+                .pin(id, key)
+                .await
+                .map_err(|error| enrolment(error.to_string()))?,
+        }
+        // Here a real agent gets its certificate: its key is pinned by now.
+        self.machine(id, |machine| machine.agent.enrol(machine.now(self.clock)));
+        match self.call(id, Call::Open { term }, &SimStep::exits(0)) {
+            Ok(()) => {}
+            Err(CallError::Refused(refusal)) => {
+                return Err(match refusal.ruling() {
+                    Some(theirs) => LinkError::Fenced {
+                        machine: id.clone(),
+                        ours: term,
+                        theirs,
+                    },
+                    None => enrolment(refusal.to_string()),
+                });
+            }
+            Err(CallError::Gone(_)) => return std::future::pending().await,
+        }
+        Ok(self.machine(id, |machine| {
+            machine.health.send_replace(Health::Answering {
+                at: self.clock.now(),
+            });
+            machine.agent.rules().report("simulated")
+        }))
+    }
+
+    fn health(&self, id: &MachineId) -> watch::Receiver<Health> {
+        self.watch(id).0
+    }
+
+    async fn renew(&self, id: &MachineId, term: Term) -> Result<(), LinkError> {
+        let unreachable = |reason: String| LinkError::Unreachable {
+            machine: id.clone(),
+            reason,
+        };
+        self.reach(id).await.map_err(unreachable)?;
+        match self.call(id, Call::Renew { term }, &SimStep::exits(0)) {
+            Ok(()) => Ok(()),
+            Err(CallError::Gone(why)) => Err(unreachable(why)),
+            Err(CallError::Refused(refusal)) => Err(match refusal.ruling() {
+                Some(theirs) => LinkError::Fenced {
+                    machine: id.clone(),
+                    ours: term,
+                    theirs,
+                },
+                None => unreachable(refusal.to_string()),
+            }),
+        }
+    }
+
+    /// Closes the connection. The machine's agent stays as it is, for the next runner.
+    fn close(&self, id: &MachineId) {
+        self.machine(id, |machine| {
+            machine.health.send_replace(Health::Unconnected)
+        });
+    }
+}
+
+/// What binds a sealed request to its order.
+fn seal_of(order: &OrderId, attempt: Attempt) -> Vec<u8> {
+    format!("simulated seal of {order}/{attempt}: ").into_bytes()
+}
+
+fn key_of(machine: &MachineId) -> KeyHash {
+    let half = hash([machine.as_str().as_bytes()]);
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(&half);
+    key[16..].copy_from_slice(&half);
+    KeyHash(key)
+}
+
+/// FNV-1a of the parts behind their lengths. Tells contents apart, hides nothing.
+pub(super) fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
+    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    let mut take = |bytes: &[u8]| {
+        for byte in bytes {
+            hash ^= u128::from(*byte);
+            hash = hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    };
+    for part in parts {
+        take(&(part.len() as u64).to_be_bytes());
+        take(part);
+    }
+    hash.to_be_bytes()
+}
