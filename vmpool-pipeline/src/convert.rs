@@ -15,7 +15,7 @@ use crate::model::{
     VolumeSource, Workspace,
 };
 use crate::when::{Conditions, Constraint, Pattern};
-use crate::yaml::Value;
+use crate::yaml::{Entry, Value};
 
 /// A document of `kind: pipeline`, and what it declares.
 pub(crate) fn pipeline(
@@ -236,7 +236,16 @@ fn setting(r: &mut Reader, at: &At<'_>) -> Option<Setting> {
         Value::Map(entries) if matches!(&entries[..], [entry] if entry.key == "from_secret") => {
             Setting::FromSecret(secret(r, at)?)
         }
-        Value::Map(_) => Setting::Map(settings(r, at)?),
+        Value::Map(entries) => {
+            if let [Entry { key, key_place, .. }] = &entries[..]
+                && let Some(meant) = nearest(key, SECRET.known.iter().copied())
+            {
+                let meant = did_you_mean(Some(meant));
+                let message = format!("{} is read as a setting{meant}", quoted(key));
+                r.report.warn(*key_place, &at.path, message);
+            }
+            Setting::Map(settings(r, at)?)
+        }
     })
 }
 

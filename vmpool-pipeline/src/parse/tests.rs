@@ -302,6 +302,20 @@ fn a_known_key_without_effect_is_named() {
 }
 
 #[test]
+fn a_secret_that_is_misspelt_among_the_settings_is_noticed() {
+    let text =
+        "kind: pipeline\nsteps:\n- name: a\n  image: b\n  settings: {token: {form_secret: c}}\n";
+    insta::assert_snapshot!(warnings(text), @".drone.yml:5:22: steps[0].settings.token: `form_secret` is read as a setting, did you mean `from_secret`?");
+}
+
+#[test]
+fn lines_may_end_as_on_windows() {
+    let text = FULL.replace('\n', "\r\n");
+    assert_eq!(pipeline(&text).steps[0].commands[2], "echo one\necho two\n");
+    assert_eq!(pipeline(&text), pipeline(FULL));
+}
+
+#[test]
 fn names_and_dependencies_are_checked() {
     let steps = |steps: &str| errors(&format!("kind: pipeline\nsteps:\n{steps}"));
     insta::assert_snapshot!(steps("- {name: a, commands: [x]}\n- {name: a, commands: [x]}\n"), @".vmpool.yml:4:3: steps[1].name: the step `a` is there twice, first in line 3");

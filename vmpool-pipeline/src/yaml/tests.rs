@@ -129,6 +129,13 @@ fn a_broken_file_is_refused_with_its_place() {
 }
 
 #[test]
+fn what_nests_up_to_the_limit_is_read() {
+    let deepest = |depth| format!("a: {}{}\n", "[".repeat(depth), "]".repeat(depth));
+    read(&deepest(MAX_DEPTH - 1));
+    insta::assert_snapshot!(refusal(&deepest(MAX_DEPTH)), @"1:35: the file is too large or nests too deep, its aliases included");
+}
+
+#[test]
 fn hostile_files_end_with_an_error_and_soon() {
     let deep_flow = format!("a: {}{}", "[".repeat(40_000), "]".repeat(40_000));
     let nested = |n| format!("{}a:\n", " ".repeat(n));
