@@ -110,7 +110,7 @@ impl Report {
             file: self.file.clone(),
             place,
             path: printable(path),
-            message,
+            message: printable(&message),
         }
     }
 }

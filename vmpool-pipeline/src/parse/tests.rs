@@ -478,9 +478,14 @@ fn a_hostile_file_is_refused_and_soon() {
 
 #[test]
 fn control_characters_of_the_file_do_not_reach_the_terminal() {
-    let text = "kind: pipeline\nsteps:\n- name: \"a\\e[2J\"\n  \"x\\e[2J\": 1\n";
-    for line in errors(text).lines() {
-        assert!(!line.chars().any(char::is_control), "{line:?}");
+    for text in [
+        "kind: pipeline\nsteps:\n- name: \"a\\e[2J\"\n  \"x\\e[2J\": 1\n",
+        "${A\u{1b}[2J}: 1\n${A\u{1b}[2J}: 2\n",
+        "kind: pipeline\nsteps: [${A:?\u{1b}[2J}]\n",
+    ] {
+        for line in errors(text).lines() {
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+        }
     }
 }
 
