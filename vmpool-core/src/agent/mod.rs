@@ -72,6 +72,7 @@ mod restore;
 mod rules;
 mod stage;
 mod steps;
+mod views;
 
 pub use bootstrap::{Bootstrap, Clocks};
 pub use clocks::EndReason;

@@ -10,11 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::hash::hash;
+use super::machine::{CallError, Simulated};
 use super::{SimAgent, SimStep};
-use crate::agent::{BootId, Bootstrap, Call, Clocks, Moment, Refusal, Settings};
+use crate::agent::{Bootstrap, Call, Clocks};
 use crate::clock::Clock;
 use crate::id::{Attempt, MachineId, OrderId, Term};
-use crate::link::{AgentLink, AgentReport, Health, KeyHash, LinkError, Machine, PinKey};
+use crate::link::{AgentLink, AgentReport, Health, LinkError, Machine, PinKey};
 use crate::pool::RequestHash;
 use crate::secret::SecretBytes;
 use crate::step::Step;
@@ -36,35 +38,12 @@ struct World {
     script: Arc<Script>,
 }
 
-/// One machine as the link knows it.
-struct Simulated {
-    agent: SimAgent,
-    /// When it was dialled first: there its time begins.
-    born: Instant,
-    key: KeyHash,
-    health: watch::Sender<Health>,
-    /// Raised whenever something was done to the agent.
-    touched: watch::Sender<()>,
-    calls: u64,
-    dies_at: Option<u64>,
-    dead: Option<String>,
-}
-
 impl fmt::Debug for SimLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimLink")
             .field("clocks", &self.clocks)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a call was not answered.
-#[derive(Debug)]
-pub(super) enum CallError {
-    /// The machine is dead, over, or not connected; why.
-    Gone(String),
-    /// The agent refused.
-    Refused(Refusal),
 }
 
 impl SimLink {
@@ -98,7 +77,8 @@ impl SimLink {
         self.world.lock().connects_after = time;
     }
 
-    /// While true, no opening and no call is answered.
+    /// While true, no opening and no call of an executor is answered, and
+    /// renewals fail. Open connections stay as they are.
     pub fn never_answer(&self, silent: bool) {
         self.silent.send_replace(silent);
     }
@@ -120,7 +100,7 @@ impl SimLink {
     /// The machine dies at the `nth` call from now on, openings included: that
     /// one is carried out, and neither it nor any later one is answered.
     pub fn die_at(&self, id: &MachineId, nth: u64) {
-        self.machine(id, |machine| machine.dies_at = Some(machine.calls + nth));
+        self.machine(id, |machine| machine.die_at(nth));
     }
 
     /// From now on the machine presents another key.
@@ -134,8 +114,7 @@ impl SimLink {
     pub fn restart_agent(&self, id: &MachineId) {
         let reason = "its agent restarts".to_owned();
         self.machine(id, |machine| {
-            let now = machine.now(self.clock);
-            machine.agent.restart(now);
+            machine.agent.restart(machine.now());
             machine.health.send_replace(Health::Lost { reason });
             machine.touched.send_replace(());
         });
@@ -149,8 +128,7 @@ impl SimLink {
     /// The agent as it is now.
     pub fn agent(&self, id: &MachineId) -> SimAgent {
         self.machine(id, |machine| {
-            let now = machine.now(self.clock);
-            machine.agent.advance(now);
+            machine.agent.advance(machine.now());
             machine.agent.clone()
         })
     }
@@ -158,19 +136,10 @@ impl SimLink {
     /// The machine, made where there is none.
     fn machine<T>(&self, id: &MachineId, with: impl FnOnce(&mut Simulated) -> T) -> T {
         let mut world = self.world.lock();
-        let machine = world.machines.entry(id.clone()).or_insert_with(|| {
-            let settings = Settings::new(self.clocks, BootId("simulated".into()));
-            Simulated {
-                agent: SimAgent::new(settings),
-                born: Instant::now(),
-                key: key_of(id),
-                health: watch::Sender::new(Health::Unconnected),
-                touched: watch::Sender::new(()),
-                calls: 0,
-                dies_at: None,
-                dead: None,
-            }
-        });
+        let machine = world
+            .machines
+            .entry(id.clone())
+            .or_insert_with(|| Simulated::new(id, self.clock, self.clocks));
         with(machine)
     }
 
@@ -197,19 +166,17 @@ impl SimLink {
         let (mut health, _) = self.watch(id);
         loop {
             // Seen before the death is looked for, which comes with a change of it.
-            let lost = matches!(&*health.borrow_and_update(), Health::Lost { .. });
+            let seen = health.borrow_and_update().clone();
             if let Some(why) = self.machine(id, |machine| machine.dead.clone()) {
                 return Err(why);
             }
-            if !lost {
-                break;
+            match seen {
+                Health::Answering { .. } => return Ok(()),
+                Health::Unconnected => return Err("it is not connected".to_owned()),
+                Health::Lost { .. } => {}
             }
             let _ = health.changed().await;
         }
-        let connected = health.borrow().is_answering();
-        connected
-            .then_some(())
-            .ok_or_else(|| "it is not connected".to_owned())
     }
 
     /// Looks at the agent as it is now, without calling it.
@@ -219,7 +186,7 @@ impl SimLink {
         look: impl FnOnce(&SimAgent) -> T,
     ) -> Result<(T, Instant), String> {
         self.machine(id, |machine| {
-            let now = machine.now(self.clock);
+            let now = machine.now();
             machine.agent.advance(now);
             machine.still_there()?;
             let far = Duration::from_hours(24 * 365);
@@ -235,48 +202,7 @@ impl SimLink {
         call: Call,
         script: &SimStep,
     ) -> Result<(), CallError> {
-        self.machine(id, |machine| {
-            let now = machine.now(self.clock);
-            machine.agent.advance(now);
-            machine.still_there().map_err(CallError::Gone)?;
-            machine.calls += 1;
-            let answer = machine.agent.call(call, script, now);
-            machine.touched.send_replace(());
-            if machine.dies_at == Some(machine.calls) {
-                machine.die("it died".to_owned());
-            }
-            machine.still_there().map_err(CallError::Gone)?;
-            if machine.health.borrow().is_answering() {
-                machine
-                    .health
-                    .send_replace(Health::Answering { at: now.at });
-            }
-            answer.map_err(CallError::Refused)
-        })
-    }
-}
-
-impl Simulated {
-    fn now(&self, clock: Clock) -> Moment {
-        Moment {
-            up: self.born.elapsed(),
-            at: clock.now(),
-        }
-    }
-
-    fn die(&mut self, why: String) {
-        self.dead = Some(why.clone());
-        self.health.send_replace(Health::Lost { reason: why });
-        self.touched.send_replace(());
-    }
-
-    /// Alive; one that has ended itself is dead from then on.
-    fn still_there(&mut self) -> Result<(), String> {
-        if let (None, Some(why)) = (&self.dead, self.agent.rules().ending()) {
-            let why = why.to_string();
-            self.die(why);
-        }
-        self.dead.clone().map_or(Ok(()), Err)
+        self.machine(id, |machine| machine.call(call, script))
     }
 }
 
@@ -355,27 +281,25 @@ impl AgentLink for SimLink {
                 .map_err(|error| enrolment(error.to_string()))?,
         }
         // Here a real agent gets its certificate: its key is pinned by now.
-        self.machine(id, |machine| machine.agent.enrol(machine.now(self.clock)));
-        match self.call(id, Call::Open { term }, &SimStep::exits(0)) {
-            Ok(()) => {}
-            Err(CallError::Refused(refusal)) => {
-                return Err(match refusal.ruling() {
-                    Some(theirs) => LinkError::Fenced {
-                        machine: id.clone(),
-                        ours: term,
-                        theirs,
-                    },
-                    None => enrolment(refusal.to_string()),
-                });
-            }
-            Err(CallError::Gone(_)) => return std::future::pending().await,
+        self.machine(id, |machine| machine.agent.enrol(machine.now()));
+        let opened = self.machine(id, |machine| {
+            machine.call(Call::Open { term }, &SimStep::exits(0))?;
+            let at = self.clock.now();
+            machine.health.send_replace(Health::Answering { at });
+            Ok(machine.agent.rules().report("simulated"))
+        });
+        match opened {
+            Ok(report) => Ok(report),
+            Err(CallError::Gone(_)) => std::future::pending().await,
+            Err(CallError::Refused(refusal)) => Err(match refusal.ruling() {
+                Some(theirs) => LinkError::Fenced {
+                    machine: id.clone(),
+                    ours: term,
+                    theirs,
+                },
+                None => enrolment(refusal.to_string()),
+            }),
         }
-        Ok(self.machine(id, |machine| {
-            machine.health.send_replace(Health::Answering {
-                at: self.clock.now(),
-            });
-            machine.agent.rules().report("simulated")
-        }))
     }
 
     fn health(&self, id: &MachineId) -> watch::Receiver<Health> {
@@ -387,7 +311,9 @@ impl AgentLink for SimLink {
             machine: id.clone(),
             reason,
         };
-        self.reach(id).await.map_err(unreachable)?;
+        if *self.silent.borrow() || !self.is_answering(id) {
+            return Err(unreachable("it does not answer".to_owned()));
+        }
         match self.call(id, Call::Renew { term }, &SimStep::exits(0)) {
             Ok(()) => Ok(()),
             Err(CallError::Gone(why)) => Err(unreachable(why)),
@@ -413,28 +339,4 @@ impl AgentLink for SimLink {
 /// What binds a sealed request to its order.
 fn seal_of(order: &OrderId, attempt: Attempt) -> Vec<u8> {
     format!("simulated seal of {order}/{attempt}: ").into_bytes()
-}
-
-fn key_of(machine: &MachineId) -> KeyHash {
-    let half = hash([machine.as_str().as_bytes()]);
-    let mut key = [0; 32];
-    key[..16].copy_from_slice(&half);
-    key[16..].copy_from_slice(&half);
-    KeyHash(key)
-}
-
-/// FNV-1a of the parts behind their lengths. Tells contents apart, hides nothing.
-pub(super) fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
-    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    let mut take = |bytes: &[u8]| {
-        for byte in bytes {
-            hash ^= u128::from(*byte);
-            hash = hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
-        }
-    };
-    for part in parts {
-        take(&(part.len() as u64).to_be_bytes());
-        take(part);
-    }
-    hash.to_be_bytes()
 }

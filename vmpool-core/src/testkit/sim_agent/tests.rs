@@ -170,6 +170,8 @@ async fn p4_a_broken_connection_is_waited_out() {
     let breaks = async {
         tokio::time::sleep(Duration::from_secs(10)).await;
         world.link.lose(world.id(), "connection reset");
+        let renewed = world.link.renew(world.id(), Term(5)).await;
+        renewed.expect_err("a renewal fails at once");
         tokio::time::sleep(Duration::from_secs(100)).await;
         world.open().await.expect("it answers again");
     };
