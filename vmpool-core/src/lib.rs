@@ -14,6 +14,7 @@ mod id;
 pub mod journal;
 mod link;
 pub mod machine;
+mod map;
 pub mod order;
 pub mod pool;
 mod provider;

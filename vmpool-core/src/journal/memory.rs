@@ -1,7 +1,7 @@
 //! A journal in memory: for tests, benches, and `exec`, whose deployment ends
 //! with its process.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,9 +13,10 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, PoolName, StageId, StepId, Term, Version};
+use crate::map::Map;
 
 /// Events kept; older ones are forgotten.
-const EVENTS_KEPT: usize = 16_384;
+const EVENTS_KEPT: usize = 4_096;
 /// Rows of ended things kept, for retries and `explain`; older ones are forgotten.
 const ENDED_KEPT: usize = 65_536;
 
@@ -27,10 +28,10 @@ pub struct MemoryJournal {
 
 #[derive(Debug, Default)]
 struct Inner {
-    orders: HashMap<OrderId, Arc<OrderRow>>,
-    machines: HashMap<MachineId, Arc<MachineRow>>,
-    stages: HashMap<StageId, StageEntry>,
-    pools: HashMap<PoolName, PoolEntry>,
+    orders: Map<OrderId, Arc<OrderRow>>,
+    machines: Map<MachineId, Arc<MachineRow>>,
+    stages: Map<StageId, StageEntry>,
+    pools: Map<PoolName, PoolEntry>,
     ended: VecDeque<Ended>,
     events: VecDeque<Event>,
     last_event: u64,

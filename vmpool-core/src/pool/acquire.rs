@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::book;
 use super::queue::{Claim, Claiming, Refusal};
 use super::warm::{ReadyMachine, Shared};
 use super::{
@@ -35,13 +36,13 @@ enum Written {
 
 impl Shared {
     pub(super) async fn acquire(&self, request: &AcquireRequest) -> Result<Lease, AcquireError> {
-        let _turn = match self.take_turn(request).await? {
+        let turn = match self.take_turn(request).await? {
             Turn::Ours(turn) => turn,
             Turn::Through(lease) => return Ok(lease),
         };
         let mut waiting: Option<(Instant, Instant)> = None;
         loop {
-            let most = self.config.read().max_waiting;
+            let most = self.config.max_waiting;
             let claim = match self.queue.claim(most) {
                 Ok(Claiming::Now(claim)) => claim,
                 Ok(Claiming::Later(wait)) => {
@@ -74,7 +75,10 @@ impl Shared {
             };
             let origin = waiting.map_or(Origin::Warm, |(since, _)| Origin::Waited(since.elapsed()));
             match self.write_claim(claim, request, origin).await {
-                Written::Lease(lease) => return Ok(lease),
+                Written::Lease(lease) => {
+                    turn.through();
+                    return Ok(lease);
+                }
                 Written::NextMachine => {}
                 Written::StageKnown => return self.known(request).await,
                 Written::Failed(error) => return Err(error),
@@ -86,7 +90,7 @@ impl Shared {
         &self,
         request: &AcquireRequest,
     ) -> Result<Lease, TryAcquireError> {
-        let _turn = match self.take_turn(request).await? {
+        let turn = match self.take_turn(request).await? {
             Turn::Ours(turn) => turn,
             Turn::Through(lease) => return Ok(lease),
         };
@@ -98,7 +102,10 @@ impl Shared {
                 });
             };
             match self.write_claim(claim, request, Origin::Warm).await {
-                Written::Lease(lease) => return Ok(lease),
+                Written::Lease(lease) => {
+                    turn.through();
+                    return Ok(lease);
+                }
                 Written::NextMachine => {}
                 Written::StageKnown => return Ok(self.known(request).await?),
                 Written::Failed(error) => return Err(error.into()),
@@ -132,38 +139,27 @@ impl Shared {
     /// Waits while somebody else makes the same stage's request.
     async fn take_turn(&self, request: &AcquireRequest) -> Result<Turn<'_>, AcquireError> {
         loop {
-            let follow = {
-                let mut book = self.book.lock();
-                if book.stages.contains_key(&request.stage) {
-                    break;
+            let turn = self.book.lock().ask(&request.stage);
+            match turn {
+                book::Turn::Ours => {
+                    let stage = request.stage.clone();
+                    return Ok(Turn::Ours(Asking {
+                        shared: self,
+                        stage: Some(stage),
+                    }));
                 }
-                match book.ask(&request.stage) {
-                    Some(follow) => follow,
-                    None => {
-                        let stage = request.stage.clone();
-                        return Ok(Turn::Ours(Asking {
-                            shared: self,
-                            stage,
-                        }));
-                    }
-                }
-            };
-            // Ends when the other request is through, either way.
-            let _ = follow.await;
+                // Ends when the other request is through, either way.
+                book::Turn::Follow(through) => drop(through.await),
+                book::Turn::Held => break,
+            }
         }
         match self.lease_of(&request.stage) {
-            Some((lease, hash)) => self
-                .same_request(request, hash)
-                .map(|()| Turn::Through(lease)),
+            Some((lease, hash)) => Self::same_request(request, hash).map(|()| Turn::Through(lease)),
             None => self.known(request).await.map(Turn::Through),
         }
     }
 
-    fn same_request(
-        &self,
-        request: &AcquireRequest,
-        hash: RequestHash,
-    ) -> Result<(), AcquireError> {
+    fn same_request(request: &AcquireRequest, hash: RequestHash) -> Result<(), AcquireError> {
         if hash == request.hash {
             return Ok(());
         }
@@ -208,7 +204,7 @@ impl Shared {
         };
         let now = self.now();
         let (lasts, prepare) = {
-            let deadlines = &self.config.read().deadlines;
+            let deadlines = &self.config.deadlines;
             (request.lasts.unwrap_or(deadlines.stage), deadlines.prepare)
         };
         let claimed = Arc::new(MachineRow {
@@ -263,15 +259,15 @@ impl Shared {
             Err(error @ CommitError::Fenced { .. }) => {
                 submitted.settled();
                 self.stop_taking(&error.to_string());
-                Written::Failed(self.not_written(request, &error))
+                Written::Failed(Self::unwritten(request, &error))
             }
             Err(error @ CommitError::Ambiguous { .. }) => {
                 drop(submitted);
-                Written::Failed(self.not_written(request, &error))
+                Written::Failed(Self::unwritten(request, &error))
             }
             Err(error) => {
                 submitted.not_written();
-                Written::Failed(self.not_written(request, &error))
+                Written::Failed(Self::unwritten(request, &error))
             }
         }
     }
@@ -298,14 +294,14 @@ impl Shared {
             stage: machine.stage.clone(),
             cause: "a stage asked for it".into(),
         });
-        let refill = {
-            let config = self.config.read();
+        let (followers, refill) = {
             let mut book = self.book.lock();
             book.put_machine(machine);
             book.watch_prepare(stage.id.clone(), prepare_by);
-            book.put_stage(stage, origin);
-            book.shortfall(&config, 0) > 0
+            let followers = book.put_stage(stage, origin);
+            (followers, book.shortfall(0) > 0)
         };
+        drop(followers);
         if refill {
             self.work.notify_one();
         }
@@ -313,12 +309,10 @@ impl Shared {
     }
 
     fn wait_span(&self, request: &AcquireRequest) -> Duration {
-        request
-            .wait
-            .unwrap_or_else(|| self.config.read().deadlines.acquire)
+        request.wait.unwrap_or(self.config.deadlines.acquire)
     }
 
-    fn not_written(&self, request: &AcquireRequest, error: &CommitError) -> AcquireError {
+    fn unwritten(request: &AcquireRequest, error: &CommitError) -> AcquireError {
         AcquireError::Journal {
             stage: request.stage.clone(),
             reason: error.to_string(),
@@ -354,15 +348,24 @@ enum Turn<'a> {
     Through(Lease),
 }
 
-/// Holds the stage's request; dropped, those who wait for the same go on.
+/// Holds the stage's request; dropped before that is through, those who wait
+/// for the same go on.
 struct Asking<'a> {
     shared: &'a Shared,
-    stage: StageId,
+    stage: Option<StageId>,
+}
+
+impl Asking<'_> {
+    /// The stage has its machine, and the book says so.
+    fn through(mut self) {
+        self.stage = None;
+    }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        let followers = self.shared.book.lock().asked(&self.stage);
+        let Some(stage) = &self.stage else { return };
+        let followers = self.shared.book.lock().asked(stage);
         // Outside the lock: each wakes its waiter.
         drop(followers);
     }

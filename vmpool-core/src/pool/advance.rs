@@ -45,7 +45,7 @@ impl Shared {
                 let book = self.book.lock();
                 let entry = book.machine(id).ok_or(AdvanceError::Unknown)?;
                 let row = entry.row.clone();
-                let stage = row.stage.as_ref().and_then(|stage| book.stages.get(stage));
+                let stage = row.stage.as_ref().and_then(|stage| book.stage(stage));
                 let stage = stage.map(|entry| (entry.row.clone(), entry.origin));
                 (row, stage)
             };
@@ -197,9 +197,7 @@ impl Shared {
     ) -> Result<(), ReleaseError> {
         let machine = {
             let book = self.book.lock();
-            book.stages
-                .get(stage)
-                .map(|entry| entry.row.machine.clone())
+            book.stage(stage).map(|entry| entry.row.machine.clone())
         };
         let Some(machine) = machine else {
             return Ok(());
@@ -265,9 +263,9 @@ impl Shared {
                         book.put_stage(stage, origin);
                     }
                     if let Some((step, _)) = step
-                        && let Some(entry) = book.stages.get_mut(id)
+                        && let Some(steps) = book.steps_mut(id)
                     {
-                        entry.steps.insert(step.id.clone(), step);
+                        steps.insert(step.id.clone(), step);
                     }
                     return Ok(());
                 }
@@ -288,15 +286,13 @@ impl Shared {
             reason,
         })
     }
-
-    #[expect(clippy::type_complexity, reason = "three rows, read under one lock")]
     fn stage_and_step(
         &self,
         id: &StageId,
         event: &StageEvent,
     ) -> Option<(Arc<StageRow>, super::Origin, Option<Arc<StepRow>>)> {
         let book = self.book.lock();
-        let entry = book.stages.get(id)?;
+        let entry = book.stage(id)?;
         let step = step_of(event)
             .and_then(|step| entry.steps.get(step))
             .cloned();
@@ -311,8 +307,8 @@ impl Shared {
         if let Some(record) = self.parts.journal.stage(id).await.map_err(failed)? {
             let mut book = self.book.lock();
             book.put_stage(record.stage, super::Origin::Attached);
-            if let Some(entry) = book.stages.get_mut(id) {
-                entry.steps = record
+            if let Some(steps) = book.steps_mut(id) {
+                *steps = record
                     .steps
                     .into_iter()
                     .map(|step| (step.id.clone(), step))

@@ -4,7 +4,7 @@
 //! The journal is the truth. A row comes in here only after it was committed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -15,7 +15,8 @@ use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, StageId, StepId};
 use crate::journal::{MachineRow, OrderRow, StageRow, StepRow};
 use crate::machine::MachineState;
-use crate::pool::{Evidence, Origin, PoolConfig};
+use crate::map::{Map, Set};
+use crate::pool::{Evidence, Origin};
 use crate::stage::StageState;
 
 /// Failures kept for people and for the requests that wait.
@@ -24,11 +25,10 @@ const EVIDENCE_KEPT: usize = 32;
 /// The pool's memory.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    machines: HashMap<MachineId, MachineEntry>,
-    orders: HashMap<OrderId, Arc<OrderRow>>,
-    pub(super) stages: HashMap<StageId, StageEntry>,
-    /// Stages whose request is under way, and who waits for the same.
-    asking: HashMap<StageId, Vec<oneshot::Sender<()>>>,
+    machines: Map<MachineId, MachineEntry>,
+    orders: Map<OrderId, Arc<OrderRow>>,
+    stages: Map<StageId, StageSlot>,
+    pub(super) size: Size,
     counts: [u32; MachineState::ALL.len()],
     /// Open slots of the orders that are written down.
     open: u32,
@@ -37,7 +37,7 @@ pub(super) struct Book {
     /// Claims whose writing was broken off: read back what became of them.
     doubts: Vec<(MachineId, StageId)>,
     /// Their stages, until that is done. A retry waits for it.
-    doubted: HashSet<StageId>,
+    doubted: Set<StageId>,
     /// Releases that nobody waits for.
     pub(super) releases: Vec<StageId>,
     /// Machines that were found sick when their turn came.
@@ -54,6 +54,36 @@ pub(super) struct Book {
     pub(super) backoff: Backoff,
 }
 
+/// How many machines there shall be.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) warm: u32,
+    pub(super) limit: u32,
+}
+
+/// A stage that is not over.
+#[derive(Debug)]
+enum StageSlot {
+    /// Its request is under way; these wait for the end of it.
+    Asked(Followers),
+    /// It has its machine.
+    Held(StageEntry),
+}
+
+/// Those who asked for what somebody asks for already. Dropped, they go on;
+/// that is to be done outside the lock.
+pub(super) type Followers = Vec<oneshot::Sender<()>>;
+
+/// Whose turn it is to ask for a stage's machine.
+pub(super) enum Turn {
+    /// The caller's.
+    Ours,
+    /// Somebody asks already: wait for that.
+    Follow(oneshot::Receiver<()>),
+    /// The stage has its machine.
+    Held,
+}
+
 /// A machine as the pool holds it.
 #[derive(Debug, Clone)]
 pub(super) struct MachineEntry {
@@ -67,7 +97,7 @@ pub(super) struct MachineEntry {
 pub(super) struct StageEntry {
     pub(super) row: Arc<StageRow>,
     pub(super) origin: Origin,
-    pub(super) steps: HashMap<StepId, Arc<StepRow>>,
+    pub(super) steps: Map<StepId, Arc<StepRow>>,
 }
 
 /// Holds launches off after failures.
@@ -78,6 +108,13 @@ pub(super) struct Backoff {
 }
 
 impl Book {
+    pub(super) fn new(size: Size) -> Self {
+        Self {
+            size,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn machine(&self, id: &MachineId) -> Option<&MachineEntry> {
         self.machines.get(id)
     }
@@ -107,21 +144,19 @@ impl Book {
             return;
         }
         self.counts[row.state as usize] += 1;
-        match known {
-            Some(known) => {
-                if matches!(
-                    row.state,
-                    MachineState::Draining | MachineState::Terminating
-                ) {
-                    known.tended.cancel();
-                }
-                known.row = row;
+        let leaving = matches!(
+            row.state,
+            MachineState::Draining | MachineState::Terminating
+        );
+        if let Some(known) = known {
+            if leaving {
+                known.tended.cancel();
             }
-            None => {
-                let tended = CancellationToken::new();
-                self.machines
-                    .insert(row.id().clone(), MachineEntry { row, tended });
-            }
+            known.row = row;
+        } else {
+            let tended = CancellationToken::new();
+            self.machines
+                .insert(row.id().clone(), MachineEntry { row, tended });
         }
     }
 
@@ -141,22 +176,55 @@ impl Book {
         }
     }
 
-    /// Takes a stage's committed row.
-    pub(super) fn put_stage(&mut self, row: Arc<StageRow>, origin: Origin) {
+    /// A stage that has its machine.
+    pub(super) fn stage(&self, id: &StageId) -> Option<&StageEntry> {
+        match self.stages.get(id)? {
+            StageSlot::Held(entry) => Some(entry),
+            StageSlot::Asked(_) => None,
+        }
+    }
+
+    /// Its steps, to take in what was committed of them.
+    pub(super) fn steps_mut(&mut self, id: &StageId) -> Option<&mut Map<StepId, Arc<StepRow>>> {
+        match self.stages.get_mut(id)? {
+            StageSlot::Held(entry) => Some(&mut entry.steps),
+            StageSlot::Asked(_) => None,
+        }
+    }
+
+    /// The stages that have machines.
+    pub(super) fn stages(&self) -> impl Iterator<Item = &StageEntry> {
+        self.stages.values().filter_map(|slot| match slot {
+            StageSlot::Held(entry) => Some(entry),
+            StageSlot::Asked(_) => None,
+        })
+    }
+
+    /// Takes a stage's committed row. The followers of its request are the caller's to drop.
+    pub(super) fn put_stage(&mut self, row: Arc<StageRow>, origin: Origin) -> Followers {
         if row.state.is_ended() {
-            self.stages.remove(&row.id);
-            return;
+            if self.stage(&row.id).is_some() {
+                self.stages.remove(&row.id);
+            }
+            return Vec::new();
         }
         if row.state == StageState::Prepared {
             self.running.push(Reverse((row.deadline, row.id.clone())));
         }
         match self.stages.get_mut(&row.id) {
-            Some(known) if known.row.version >= row.version => {}
-            Some(known) => known.row = row,
+            Some(StageSlot::Held(known)) => {
+                if known.row.version < row.version {
+                    known.row = row;
+                }
+                Vec::new()
+            }
+            Some(asked) => match std::mem::replace(asked, held(row, origin)) {
+                StageSlot::Asked(followers) => followers,
+                StageSlot::Held(_) => Vec::new(),
+            },
             None => {
-                let steps = HashMap::new();
-                self.stages
-                    .insert(row.id.clone(), StageEntry { row, origin, steps });
+                self.stages.insert(row.id.clone(), held(row, origin));
+                Vec::new()
             }
         }
     }
@@ -174,7 +242,7 @@ impl Book {
         let mut over = Vec::new();
         while let Some((_, stage)) = self.preparing.pop_front_if(|(by, _)| *by <= now) {
             let unprepared = |entry: &StageEntry| entry.row.state != StageState::Prepared;
-            if self.stages.get(&stage).is_some_and(unprepared) {
+            if self.stage(&stage).is_some_and(unprepared) {
                 over.push((stage, "it was not prepared in time"));
             }
         }
@@ -184,7 +252,7 @@ impl Book {
             .is_some_and(|Reverse((by, _))| *by <= now)
         {
             if let Some(Reverse((_, stage))) = self.running.pop()
-                && self.stages.contains_key(&stage)
+                && self.stage(&stage).is_some()
             {
                 over.push((stage, "the stage's own deadline"));
             }
@@ -197,26 +265,40 @@ impl Book {
         (over, next)
     }
 
-    /// The stage's request is this caller's to make, or somebody makes it
-    /// already: then this ends when that one is through.
-    pub(super) fn ask(&mut self, stage: &StageId) -> Option<oneshot::Receiver<()>> {
-        if let Some(followers) = self.asking.get_mut(stage) {
-            let (through, wait) = oneshot::channel();
-            followers.push(through);
-            return Some(wait);
+    /// Whose turn it is to ask for `stage`.
+    pub(super) fn ask(&mut self, stage: &StageId) -> Turn {
+        match self.stages.get_mut(stage) {
+            Some(StageSlot::Held(_)) => Turn::Held,
+            Some(StageSlot::Asked(followers)) => {
+                let (through, wait) = oneshot::channel();
+                followers.push(through);
+                Turn::Follow(wait)
+            }
+            None => {
+                self.stages
+                    .insert(stage.clone(), StageSlot::Asked(Vec::new()));
+                Turn::Ours
+            }
         }
-        self.asking.insert(stage.clone(), Vec::new());
-        None
     }
 
-    /// The request is through, well or not, unless its claim is in doubt. The
-    /// result, dropped outside the lock, wakes those who asked for the same.
+    /// The request ended without a machine, unless its claim is in doubt.
     #[must_use]
-    pub(super) fn asked(&mut self, stage: &StageId) -> Option<Vec<oneshot::Sender<()>>> {
+    pub(super) fn asked(&mut self, stage: &StageId) -> Followers {
         if self.doubted.contains(stage) {
-            return None;
+            return Vec::new();
         }
-        self.asking.remove(stage)
+        self.forget_asked(stage)
+    }
+
+    fn forget_asked(&mut self, stage: &StageId) -> Followers {
+        if !matches!(self.stages.get(stage), Some(StageSlot::Asked(_))) {
+            return Vec::new();
+        }
+        match self.stages.remove(stage) {
+            Some(StageSlot::Asked(followers)) => followers,
+            _ => Vec::new(),
+        }
     }
 
     /// Nobody saw the end of a claim's write.
@@ -232,9 +314,9 @@ impl Book {
 
     /// What became of the claim is known: as [`Book::asked`].
     #[must_use]
-    pub(super) fn settle_doubt(&mut self, stage: &StageId) -> Option<Vec<oneshot::Sender<()>>> {
+    pub(super) fn settle_doubt(&mut self, stage: &StageId) -> Followers {
         self.doubted.remove(stage);
-        self.asking.remove(stage)
+        self.forget_asked(stage)
     }
 
     pub(super) fn count(&self, state: MachineState) -> u32 {
@@ -261,18 +343,18 @@ impl Book {
     }
 
     /// How many machines to order now: desired − (ready + booting + ordered), within the limit.
-    pub(super) fn shortfall(&self, config: &PoolConfig, waiting: u32) -> u32 {
+    pub(super) fn shortfall(&self, waiting: u32) -> u32 {
         if self.closing || self.stopped.is_some() {
             return 0;
         }
-        let desired = config.warm.saturating_add(waiting);
-        let room = config.limit.saturating_sub(self.occupied());
+        let desired = self.size.warm.saturating_add(waiting);
+        let room = self.size.limit.saturating_sub(self.occupied());
         desired.saturating_sub(self.supply()).min(room)
     }
 
     /// How many ready machines are more than desired.
-    pub(super) fn excess(&self, config: &PoolConfig, waiting: u32) -> u32 {
-        let desired = config.warm.saturating_add(waiting);
+    pub(super) fn excess(&self, waiting: u32) -> u32 {
+        let desired = self.size.warm.saturating_add(waiting);
         self.supply()
             .saturating_sub(desired)
             .min(self.count(MachineState::Ready))
@@ -301,4 +383,9 @@ impl Book {
             .cloned()
             .collect()
     }
+}
+
+fn held(row: Arc<StageRow>, origin: Origin) -> StageSlot {
+    let steps = Map::default();
+    StageSlot::Held(StageEntry { row, origin, steps })
 }

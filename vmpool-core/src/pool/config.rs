@@ -37,7 +37,7 @@ impl PoolConfig {
             limit,
             max_waiting: 10_000,
             deadlines: Deadlines::default(),
-            max_age: Duration::from_secs(72 * 3600),
+            max_age: Duration::from_hours(72),
         }
     }
 }
@@ -63,7 +63,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
+        let minutes = Duration::from_mins;
         Self {
             launching: minutes(2),
             booting: minutes(5),
@@ -80,8 +80,8 @@ impl Deadlines {
     /// The defaults for Windows, which boots for 6 to 8 minutes.
     pub fn windows() -> Self {
         Self {
-            booting: Duration::from_secs(20 * 60),
-            acquire: Duration::from_secs(25 * 60),
+            booting: Duration::from_mins(20),
+            acquire: Duration::from_mins(25),
             ..Self::default()
         }
     }

@@ -79,11 +79,10 @@ impl Shared {
     /// Orders what is missing; says when to try again where failures hold it off.
     fn refill(self: &Arc<Self>) -> Option<Instant> {
         let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
-        let config = self.config.read();
         loop {
             let count = {
                 let mut book = self.book.lock();
-                let missing = book.shortfall(&config, waiting);
+                let missing = book.shortfall(waiting);
                 if missing == 0 {
                     return None;
                 }
@@ -102,10 +101,7 @@ impl Shared {
 
     fn drain_excess(self: &Arc<Self>) {
         let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
-        let excess = {
-            let config = self.config.read();
-            self.book.lock().excess(&config, waiting)
-        };
+        let excess = { self.book.lock().excess(waiting) };
         for _ in 0..excess {
             let Some(ready) = self.queue.take(|_| true) else {
                 return;
@@ -139,7 +135,12 @@ impl Shared {
 
     /// Ends every running stage, for a shut-down.
     pub(super) fn end_all_stages(self: &Arc<Self>) {
-        let stages: Vec<StageId> = self.book.lock().stages.keys().cloned().collect();
+        let stages: Vec<StageId> = self
+            .book
+            .lock()
+            .stages()
+            .map(|entry| entry.row.id.clone())
+            .collect();
         for stage in stages {
             let end = StageEnd::Stopped("the pool shuts down".into());
             self.spawn(
@@ -163,7 +164,7 @@ impl Shared {
         loop {
             match self.read_claim(&machine, &stage).await {
                 Ok(Some((row, claim))) => {
-                    let prepare = self.config.read().deadlines.prepare;
+                    let prepare = self.config.deadlines.prepare;
                     let by = claim.claimed_at.after(prepare);
                     self.enter_claim(row, claim, Origin::Attached, by);
                     self.work.notify_one();
@@ -210,7 +211,7 @@ impl Shared {
 
     /// Goes on with what the journal knows, at the pool's start.
     pub(super) fn resume(self: &Arc<Self>, rows: PoolRows) {
-        let prepare = self.config.read().deadlines.prepare;
+        let prepare = self.config.deadlines.prepare;
         {
             let mut book = self.book.lock();
             for order in &rows.orders {
@@ -226,8 +227,8 @@ impl Shared {
                     book.watch_prepare(id.clone(), by);
                 }
                 book.put_stage(record.stage, Origin::Attached);
-                if let Some(entry) = book.stages.get_mut(&id) {
-                    entry.steps = record
+                if let Some(steps) = book.steps_mut(&id) {
+                    *steps = record
                         .steps
                         .into_iter()
                         .map(|step| (step.id.clone(), step))

@@ -74,7 +74,7 @@ impl Shared {
     async fn write_order(&self, count: u32) -> Result<(Arc<OrderRow>, LaunchOrder), ProviderError> {
         let (id, attempt) = (OrderId::fresh(), Attempt(1));
         let (tags, limit) = {
-            let config = self.config.read();
+            let config = &self.config;
             let tags = Tags {
                 owner: config.owner.clone(),
                 deployment: config.deployment.clone(),
@@ -83,7 +83,7 @@ impl Shared {
                 attempt,
                 expires_at: self.now().after(config.max_age),
             };
-            (tags, config.limit)
+            (tags, self.book.lock().size.limit)
         };
         let bootstrap = self.parts.link.bootstrap(&id, attempt);
         let draft = OrderDraft {
@@ -137,7 +137,7 @@ impl Shared {
     /// Calls the provider until nothing is unknown, or the deadline says that
     /// listings must tell. `called` says that a call may have been made before.
     async fn launch(self: &Arc<Self>, row: Arc<OrderRow>, launch: LaunchOrder, called: bool) {
-        let patience = self.config.read().deadlines.launching;
+        let patience = self.config.deadlines.launching;
         let until = Instant::now() + patience;
         let mut pause = FIRST_PAUSE;
         let mut in_doubt = called;
@@ -221,7 +221,9 @@ impl Shared {
                     {
                         let mut book = self.book.lock();
                         book.put_order(bound);
-                        rows.iter().for_each(|row| book.put_machine(row.clone()));
+                        for row in &rows {
+                            book.put_machine(row.clone());
+                        }
                     }
                     for row in rows {
                         self.announcer.tell(|| PoolEvent::Machine {

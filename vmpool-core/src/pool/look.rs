@@ -66,7 +66,7 @@ impl Shared {
     /// Asks the provider what it has, and takes in what that says of our machines.
     pub(super) async fn look(&self) -> Option<Listing> {
         let (owner, deployment) = {
-            let config = self.config.read();
+            let config = &self.config;
             (config.owner.clone(), config.deployment.clone())
         };
         let mut listing = match self.parts.provider.list(&owner).await {

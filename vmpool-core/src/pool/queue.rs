@@ -98,7 +98,7 @@ impl<T> ReadyQueue<T> {
 
     /// Hands `item` to the first waiter, or lays it behind the ready ones.
     pub fn offer(self: &Arc<Self>, item: T) {
-        self.hand_over(item, |ready, item| ready.push_back(item));
+        self.hand_over(item, VecDeque::push_back);
     }
 
     /// Takes out the first ready item that `which` wants.
@@ -222,8 +222,7 @@ impl<T> Claim<T> {
 impl<T> Drop for Claim<T> {
     fn drop(&mut self) {
         if let Some(item) = self.item.take() {
-            self.queue
-                .hand_over(item, |ready, item| ready.push_front(item));
+            self.queue.hand_over(item, VecDeque::push_front);
         }
     }
 }

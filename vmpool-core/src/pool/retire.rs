@@ -118,7 +118,7 @@ impl Shared {
     }
 
     fn alarm(&self, endings: &mut HashMap<MachineId, Ending>) {
-        let patience = self.config.read().deadlines.terminating;
+        let patience = self.config.deadlines.terminating;
         let now = self.now();
         for (id, ending) in endings {
             let since = self.book.lock().machine(id).map(|entry| entry.row.since);

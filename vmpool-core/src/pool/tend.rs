@@ -57,7 +57,10 @@ impl Shared {
             let ended = match opened {
                 Ok(report) => self.watch(id, &report).await,
                 Err(why) => {
-                    let why = lost.map_or(why.clone(), |lost| format!("{lost}; then {why}"));
+                    let why = match lost {
+                        Some(lost) => format!("{lost}; then {why}"),
+                        None => why,
+                    };
                     Ended::Drain(why)
                 }
             };
@@ -81,7 +84,7 @@ impl Shared {
 
     /// Until when a connection must be open.
     fn connect_by(&self, row: &MachineRow, reconnects: bool) -> Instant {
-        let deadlines = self.config.read().deadlines;
+        let deadlines = self.config.deadlines;
         if row.state == MachineState::Booting && !reconnects {
             self.parts
                 .clock
@@ -183,7 +186,7 @@ impl Shared {
     }
 
     fn too_old_at(&self, row: &MachineRow) -> Instant {
-        let config = self.config.read();
+        let config = &self.config;
         let useful = config.max_age.saturating_sub(config.deadlines.stage);
         self.parts.clock.instant(row.launched_at.after(useful))
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::book::Book;
+use super::book::{Book, Size};
 use super::events::Announcer;
 use super::{
     AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, MachineStatus, NoteError,
@@ -84,7 +84,7 @@ pub struct WarmPool {
 
 /// What the pool's tasks share.
 pub(super) struct Shared {
-    pub(super) config: RwLock<PoolConfig>,
+    pub(super) config: PoolConfig,
     pub(super) name: PoolName,
     pub(super) parts: PoolParts,
     pub(super) capabilities: Capabilities,
@@ -129,14 +129,19 @@ impl WarmPool {
         let rows = parts.journal.pool(&pool).await.map_err(failed)?;
 
         let stop = CancellationToken::new();
+        let size = Size {
+            warm: config.warm,
+            limit: config.limit,
+        };
+        let book = Book::new(size);
         let shared = Arc::new(Shared {
             name: pool,
             capabilities: parts.provider.capabilities(),
-            config: RwLock::new(config),
+            book: Mutex::new(book),
+            config,
             parts,
             term,
             queue: ReadyQueue::new(),
-            book: Mutex::new(Book::default()),
             work: Notify::new(),
             retire: Notify::new(),
             occupied: watch::Sender::new(0),
@@ -172,11 +177,7 @@ impl WarmPool {
     /// Changes how many machines are kept ready and how many there may be.
     /// Ready machines that are now too many are ended.
     pub fn resize(&self, warm: u32, limit: u32) {
-        {
-            let mut config = self.shared.config.write();
-            config.warm = warm;
-            config.limit = limit;
-        }
+        self.shared.book.lock().size = Size { warm, limit };
         self.shared.work.notify_one();
     }
 
@@ -235,7 +236,7 @@ impl Pool for WarmPool {
     fn release_soon(&self, stage: &StageId) {
         let known = {
             let mut book = self.shared.book.lock();
-            let known = book.stages.contains_key(stage);
+            let known = book.stage(stage).is_some();
             if known {
                 book.releases.push(stage.clone());
             }
@@ -323,7 +324,6 @@ impl Shared {
     fn status(&self) -> PoolStatus {
         use MachineState as S;
         let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
-        let config = self.config.read();
         let book = self.book.lock();
         let machines = book.machines().map(|entry| MachineStatus {
             id: entry.row.id().clone(),
@@ -334,8 +334,8 @@ impl Shared {
         PoolStatus {
             name: self.name.clone(),
             term: self.term,
-            warm: config.warm,
-            limit: config.limit,
+            warm: book.size.warm,
+            limit: book.size.limit,
             ready: book.count(S::Ready),
             booting: book.count(S::Booting) + book.count(S::Resuming),
             ordered: book.open_slots(),
@@ -351,7 +351,7 @@ impl Shared {
     /// The lease of a stage that has its machine.
     pub(super) fn lease_of(&self, stage: &StageId) -> Option<(Lease, RequestHash)> {
         let book = self.book.lock();
-        let entry = book.stages.get(stage)?;
+        let entry = book.stage(stage)?;
         let machine = book.machine(&entry.row.machine)?;
         let lease = Lease {
             stage: stage.clone(),

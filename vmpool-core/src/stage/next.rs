@@ -122,8 +122,10 @@ pub fn next(state: &StageState, event: &StageEvent) -> Result<StageState, Refuse
     };
     match (state, event) {
         (S::Claimed | S::Preparing, E::Prepare) => Ok(S::Preparing),
-        (S::Prepared, E::Prepare | E::Prepared) | (S::Preparing, E::Prepared) => Ok(S::Prepared),
-        (S::Prepared, E::StepSent { .. } | E::StepEnded { .. }) => Ok(S::Prepared),
+        (S::Preparing, E::Prepared)
+        | (S::Prepared, E::Prepare | E::Prepared | E::StepSent { .. } | E::StepEnded { .. }) => {
+            Ok(S::Prepared)
+        }
         (S::Claimed | S::Preparing | S::Prepared, E::End(end)) => Ok(S::Ended(end.clone())),
 
         (S::Ended(_), E::Prepare) => refused("be prepared"),
