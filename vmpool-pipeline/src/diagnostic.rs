@@ -96,21 +96,21 @@ impl Report {
     }
 
     pub(crate) fn error(&mut self, place: Place, path: &str, message: impl Into<String>) {
-        let found = self.diagnostic(place, path, message.into());
+        let found = self.diagnostic(place, path, &message.into());
         push(&mut self.errors, found);
     }
 
     pub(crate) fn warn(&mut self, place: Place, path: &str, message: impl Into<String>) {
-        let found = self.diagnostic(place, path, message.into());
+        let found = self.diagnostic(place, path, &message.into());
         push(&mut self.warnings, found);
     }
 
-    fn diagnostic(&self, place: Place, path: &str, message: String) -> Diagnostic {
+    fn diagnostic(&self, place: Place, path: &str, message: &str) -> Diagnostic {
         Diagnostic {
             file: self.file.clone(),
             place,
             path: printable(path),
-            message: printable(&message),
+            message: printable(message),
         }
     }
 }
