@@ -78,7 +78,7 @@ impl DeadMan {
 
     /// A runner is there.
     pub(super) fn contact(&mut self, now: Duration) {
-        self.contact = Some(self.contact.map_or(now, |last| last.max(now)));
+        self.contact = Some(now);
     }
 
     /// When the machine ends if nothing more happens, and why. `stage_end` is

@@ -336,6 +336,24 @@ fn p10_a_step_that_starts_after_it_was_given_up_is_killed() {
 }
 
 #[test]
+fn p10_the_first_reason_to_end_a_step_counts() {
+    for started_first in [true, false] {
+        let mut machine = Machine::prepared();
+        machine.expect(start(5, "s", "a"));
+        let started = Event::StepStarted { step: "a".into() };
+        if started_first {
+            machine.event(started.clone());
+        }
+        machine.sleep(LASTS.saturating_sub(Duration::from_secs(1)));
+        machine.expect(cancel(5, "s", "a"));
+        machine.sleep(Duration::from_secs(1));
+        machine.event(started);
+        machine.event(ended("a", StepStatus::Signalled { signal: 9 }));
+        assert_eq!(machine.outcome("a"), StepStatus::Cancelled);
+    }
+}
+
+#[test]
 fn p10_a_cancelled_step_that_never_started_says_why() {
     let mut machine = Machine::prepared();
     machine.expect(start(5, "s", "a"));
