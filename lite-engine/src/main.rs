@@ -1,2 +1,5 @@
-//! Under construction.
-fn main() {}
+//! The agent as a program of its own.
+
+fn main() {
+    lite_engine::holder::run_holder_if_asked();
+}

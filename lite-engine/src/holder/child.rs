@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::prctl;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
     ForkResult, Gid, Group, Pid, Uid, User, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork,
@@ -19,6 +19,7 @@ use nix::unistd::{
 };
 
 use super::messages::Order;
+use super::nursery::default_action;
 
 /// Where programs are looked for when the step has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -26,13 +27,14 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Room in the step's pipe, so that a burst of output does not stop it.
 const PIPE_BYTES: i32 = 256 * 1024;
 
-/// The step's process, waiting at the gate. Dropping the gate lets it end without a trace.
+/// The step's process, waiting at the gate. While that is closed, dropping this
+/// lets the process end without a trace.
 pub(super) struct AtGate {
     pub(super) pid: Pid,
     /// Its standard output and error, in one.
-    pub(super) output: OwnedFd,
+    pub(super) output: File,
     /// Tells why the program could not be executed; closed when it was.
-    pub(super) failure: OwnedFd,
+    pub(super) failure: File,
     gate: File,
 }
 
@@ -66,8 +68,8 @@ impl AtGate {
                 setpgid(child, child)?;
                 Ok(Self {
                     pid: child,
-                    output,
-                    failure,
+                    output: output.into(),
+                    failure: failure.into(),
                     gate: gate.into(),
                 })
             }
@@ -75,9 +77,8 @@ impl AtGate {
     }
 
     /// Opens the gate: the program is executed.
-    pub(super) fn open(mut self) -> io::Result<(OwnedFd, OwnedFd)> {
-        self.gate.write_all(b"!")?;
-        Ok((self.output, self.failure))
+    pub(super) fn open(&mut self) -> io::Result<()> {
+        self.gate.write_all(b"!")
     }
 }
 
@@ -162,14 +163,8 @@ impl Program {
 
 /// Gives the step the signals of a fresh process, whatever its ancestors ignored.
 fn reset_signals() -> nix::Result<()> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for signal in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP)) {
-        #[expect(
-            unsafe_code,
-            reason = "setting a signal's action is unsafe for handlers"
-        )]
-        // SAFETY: the default action runs no code of ours.
-        unsafe { sigaction(signal, &default) }?;
+        default_action(signal)?;
     }
     SigSet::empty().thread_set_mask()
 }

@@ -47,30 +47,31 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Course {
     phase: Phase,
-    detached: bool,
+    timeout: Option<Duration>,
     deadline: Option<Instant>,
     grace: Duration,
+    detached: bool,
     /// How the main process ended, or why it has to.
     status: Option<StepStatus>,
 }
 
 impl Course {
-    /// A step that starts at `now`.
-    pub(super) fn new(
-        now: Instant,
-        timeout: Option<Duration>,
-        grace: Duration,
-        detached: bool,
-    ) -> Self {
-        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
-        let phase = Phase::Running;
+    /// A step that has not begun.
+    pub(super) fn new(timeout: Option<Duration>, grace: Duration, detached: bool) -> Self {
+        let grace = grace.min(GRACE_MAX);
         Self {
-            phase,
+            phase: Phase::Running,
+            timeout,
+            deadline: None,
+            grace,
             detached,
-            deadline,
-            grace: grace.min(GRACE_MAX),
             status: None,
         }
+    }
+
+    /// The step begins; its time runs from now on.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
     }
 
     /// The main process ended in this way.
@@ -148,10 +149,9 @@ mod tests {
 
     fn course(detached: bool) -> (Course, Instant) {
         let now = Instant::now();
-        (
-            Course::new(now, Some(10 * SECOND), 5 * SECOND, detached),
-            now,
-        )
+        let mut course = Course::new(Some(10 * SECOND), 5 * SECOND, detached);
+        course.begin(now);
+        (course, now)
     }
 
     #[test]
@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn a_timeout_beyond_the_end_of_time_is_none() {
-        let course = Course::new(Instant::now(), Some(Duration::MAX), SECOND, false);
+        let mut course = Course::new(Some(Duration::MAX), SECOND, false);
+        course.begin(Instant::now());
         assert_eq!(course.wake_at(), None);
     }
 }

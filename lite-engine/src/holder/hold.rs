@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,16 +13,15 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
 use vmpool_core::StepStatus;
 
 use super::child::AtGate;
 use super::course::{Act, Course};
 use super::descendants;
-use super::messages::{GO, Order, Ready, to_frame};
+use super::messages::Order;
 use crate::log::LogWriter;
 use crate::mask::Masker;
-use crate::process::{self, ProcessId};
+use crate::process;
 
 /// The name of the FIFO by which a holder says: look.
 pub(crate) const WAKE: &str = "wake";
@@ -59,16 +57,15 @@ impl Waker {
     }
 }
 
-/// A step that was let go.
+/// A step at its gate, and what it takes to hold it.
 pub(super) struct Hold<'a> {
-    step: Pid,
+    step: AtGate,
     course: Course,
     signals: SignalFd,
-    /// The step's pipe, until nobody can write to it any more.
-    output: Option<File>,
-    failure: File,
     masker: Masker,
     log: LogWriter,
+    /// Nobody can write to the step's pipe any more.
+    output_closed: bool,
     /// Masked bytes that the log had no space for.
     pending: Vec<u8>,
     buffer: Vec<u8>,
@@ -78,36 +75,21 @@ pub(super) struct Hold<'a> {
 }
 
 impl<'a> Hold<'a> {
-    /// Forks the step, and lets it go once the agent has recorded it. An error
-    /// says why the step never began.
-    pub(super) fn of(
+    /// Begins the log. An error says why the step can't be held.
+    pub(super) fn new(
         order: &Order,
-        mut agent: UnixStream,
+        step: AtGate,
+        signals: SignalFd,
         waker: &'a mut Waker,
     ) -> Result<Self, String> {
-        let signals = watch_signals().map_err(|error| format!("watch signals: {error}"))?;
-        let step = AtGate::fork(order).map_err(|error| format!("fork: {error}"))?;
-        announce(&mut agent, step.pid).map_err(|error| format!("tell the agent: {error}"))?;
-        // The agent records the step meanwhile.
-        let log = LogWriter::create(&order.dir, order.log_space)
-            .map_err(|error| format!("create its log: {error}"))?;
-        let masker = Masker::new(&order.secrets).map_err(|error| error.to_string())?;
-        let mut answer = [0];
-        if agent.read_exact(&mut answer).is_err() || answer != [GO] {
-            return Err("the agent ended before it had recorded the step".into());
-        }
-        let pid = step.pid;
-        let (output, failure) = step
-            .open()
-            .map_err(|error| format!("open the gate: {error}"))?;
+        let log = LogWriter::create(&order.dir, order.log_space);
         Ok(Self {
-            step: pid,
-            course: Course::new(Instant::now(), order.timeout, order.grace, order.detached),
+            step,
+            course: Course::new(order.timeout, order.grace, order.detached),
             signals,
-            output: Some(output.into()),
-            failure: failure.into(),
-            masker,
-            log,
+            masker: Masker::new(&order.secrets).map_err(|error| error.to_string())?,
+            log: log.map_err(|error| format!("create its log: {error}"))?,
+            output_closed: false,
             pending: Vec::new(),
             buffer: vec![0; READ_BYTES],
             waker,
@@ -115,10 +97,15 @@ impl<'a> Hold<'a> {
         })
     }
 
-    /// Holds the step until it is over; how it ended, and where its log ends.
+    /// Lets the step go and holds it until it is over; how it ended, and where its log ends.
     pub(super) fn see_to_end(mut self) -> (StepStatus, u64) {
         let ended = self
-            .until_no_process_is_left()
+            .step
+            .open()
+            .and_then(|()| {
+                self.course.begin(Instant::now());
+                self.until_no_process_is_left()
+            })
             .and_then(|()| self.write_the_rest());
         let status = ended.map_or_else(
             |error| {
@@ -143,7 +130,7 @@ impl<'a> Hold<'a> {
                 }
             }
             self.move_output()?;
-            let reaped = descendants::reap(self.step)?;
+            let reaped = descendants::reap(self.step.pid)?;
             if let Some(status) = reaped.main {
                 let status = self.never_executed().unwrap_or(status);
                 self.course.main_ended(Instant::now(), status);
@@ -169,8 +156,8 @@ impl<'a> Hold<'a> {
             .map(|at| at.saturating_duration_since(Instant::now()));
         let wait = retry.into_iter().chain(course).min();
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        if let (Some(output), None) = (&self.output, retry) {
-            fds.push(PollFd::new(output.as_fd(), PollFlags::POLLIN));
+        if retry.is_none() && !self.output_closed {
+            fds.push(PollFd::new(self.step.output.as_fd(), PollFlags::POLLIN));
         }
         match poll(&mut fds, wait.map_or(PollTimeout::NONE, rounded_up)) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -190,12 +177,9 @@ impl<'a> Hold<'a> {
 
     /// Reads the pipe once and says how much there was.
     fn read_output(&mut self) -> io::Result<usize> {
-        let Some(output) = &mut self.output else {
-            return Ok(0);
-        };
-        match output.read(&mut self.buffer) {
+        match self.step.output.read(&mut self.buffer) {
             Ok(0) => {
-                self.output = None;
+                self.output_closed = true;
                 Ok(0)
             }
             Ok(count) => {
@@ -250,7 +234,7 @@ impl<'a> Hold<'a> {
     fn never_executed(&mut self) -> Option<StepStatus> {
         let mut reason = String::new();
         // The pipe is empty and closed once the program runs.
-        let _ = self.failure.read_to_string(&mut reason);
+        let _ = self.step.failure.read_to_string(&mut reason);
         (!reason.is_empty()).then_some(StepStatus::NotStarted { reason })
     }
 
@@ -264,7 +248,7 @@ impl<'a> Hold<'a> {
 }
 
 /// From here on these signals wait to be read, also those of processes not forked yet.
-fn watch_signals() -> nix::Result<SignalFd> {
+pub(super) fn watch_signals() -> nix::Result<SignalFd> {
     let signals: SigSet = [
         Signal::SIGCHLD,
         Signal::SIGTERM,
@@ -275,14 +259,6 @@ fn watch_signals() -> nix::Result<SignalFd> {
     .collect();
     signals.thread_block()?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-}
-
-fn announce(agent: &mut UnixStream, step: Pid) -> io::Result<()> {
-    let ready = Ready {
-        holder: ProcessId::of(Pid::this())?,
-        step: ProcessId::of(step)?,
-    };
-    agent.write_all(&to_frame(&ready)?)
 }
 
 /// A poll that wakes a moment early would only go around once more.

@@ -37,12 +37,10 @@ pub(crate) struct Order {
     pub(crate) log_space: LogSpace,
 }
 
-/// The holder's answer: the step's process waits at the gate.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Ready {
-    pub(crate) holder: ProcessId,
-    pub(crate) step: ProcessId,
-}
+/// The holder's answer: it is this process and its step stands at the gate, or
+/// why it can't be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ready(pub(crate) Result<ProcessId, String>);
 
 /// A message behind its length.
 pub(crate) fn to_frame(message: &impl Serialize) -> io::Result<Vec<u8>> {

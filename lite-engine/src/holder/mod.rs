@@ -6,13 +6,14 @@
 //! restarted learns the same as the one that started it.
 //!
 //! ```text
-//! agent ──spawn──► holder            (same binary, hidden first argument)
-//!       ──order──►                   over the socket that is its stdin: no argv, no environment
-//!       ◄──ready── fork, at the gate
+//! agent ──spawn──► nursery           (same binary, hidden first argument; one a stage)
+//!       ──socket─► nursery ──fork──► holder
+//!       ──order────────────────────► holder    no argv, no environment, no file
+//!       ◄─ready─────────────────────           the step's process stands at the gate
 //!   records the step
-//!       ───go────► open the gate ──► exec
-//!                  socket closed; from here on:
-//!       ◄── wake (FIFO, a byte: look), log.*, status
+//!       ──go───────────────────────► opens the gate ──► exec
+//!                                    socket closed; from here on:
+//!       ◄──── wake (FIFO, a byte: look), log.*, status
 //!       ──SIGTERM (cancel), SIGQUIT (cancel without grace), SIGUSR1 (log space is free)──►
 //! ```
 //!
@@ -30,11 +31,13 @@ mod course;
 mod descendants;
 mod hold;
 mod messages;
+mod nursery;
 mod outcome;
 mod run;
 
 pub(crate) use hold::WAKE;
 pub(crate) use messages::{GO, Order, Ready, read_frame_len, to_frame};
+pub(crate) use nursery::ARGUMENT;
+pub use nursery::run_holder_if_asked;
 pub(crate) use outcome::{read_outcome, write_atomically, write_outcome};
-pub use run::run_holder_if_asked;
-pub(crate) use run::{ARGUMENT, COMPLAINTS};
+pub(crate) use run::COMPLAINTS;

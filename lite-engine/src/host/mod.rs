@@ -24,9 +24,9 @@
 mod adopt;
 mod beneath;
 mod leftovers;
+mod nursery;
 mod record;
 mod remove;
-mod spare;
 mod stage;
 mod start;
 mod step;
@@ -46,7 +46,7 @@ use vmpool_core::StepId;
 
 use crate::log::LogSpace;
 
-use spare::Holder;
+use nursery::Nursery;
 
 pub use stage::{CleanupError, StageError};
 pub use start::{StartError, StepOrder};
@@ -106,6 +106,8 @@ struct Shared {
     starts: TaskTracker,
     watchers: TaskTracker,
     closing: CancellationToken,
+    /// There while the stage is.
+    nursery: Mutex<Option<Nursery>>,
 }
 
 #[derive(Debug, Default)]
@@ -113,8 +115,6 @@ struct Table {
     steps: BTreeMap<StepId, RunningStep>,
     /// The stage ends: nothing is started any more.
     sealed: bool,
-    /// Waits for the next step.
-    ready_holder: Option<Holder>,
 }
 
 impl Host {
@@ -129,6 +129,7 @@ impl Host {
             starts: TaskTracker::new(),
             watchers: TaskTracker::new(),
             closing: closing.clone(),
+            nursery: Mutex::default(),
         });
         let found = adopt::all(&shared).map_err(|source| OpenError {
             attempted: "adopt the steps in",

@@ -73,7 +73,7 @@ impl Host {
     /// A dropped call goes on.
     pub async fn prepare(&self, setup: StageSetup) -> Result<PathBuf, StageError> {
         let shared = self.shared.clone();
-        self.shared.keep_holder_ready();
+        self.shared.keep_nursery();
         let prepared = tokio::task::spawn_blocking(move || shared.prepare(&setup));
         prepared.await.unwrap_or_else(|failed| {
             let source = io::Error::other(failed);
@@ -102,13 +102,10 @@ impl Host {
 }
 
 async fn clean_up(shared: Arc<Shared>) -> Result<(), CleanupError> {
-    {
-        let mut table = shared.table.lock();
-        table.sealed = true;
-        table.ready_holder = None;
-    }
+    shared.table.lock().sealed = true;
     shared.starts.close();
     shared.starts.wait().await;
+    drop(shared.nursery.lock().take());
     let steps: Vec<_> = shared.table.lock().steps.values().cloned().collect();
     let failed = |attempted: String| move |source| CleanupError { attempted, source };
     for step in &steps {

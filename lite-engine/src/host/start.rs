@@ -12,14 +12,14 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use vmpool_core::{Clock, Secret, StepId, StepOutcome, StepStatus};
+use vmpool_core::{Clock, Secret, StepId};
 
 use super::leftovers::MARK;
+use super::nursery::Holder;
 use super::record::Record;
-use super::spare::Holder;
 use super::step::{RunningStep, Watcher};
 use super::{Host, Shared};
-use crate::holder::{Order, WAKE, read_outcome, to_frame};
+use crate::holder::{Order, WAKE, to_frame};
 
 /// A step to be started.
 #[derive(Clone)]
@@ -132,7 +132,6 @@ async fn start(shared: Arc<Shared>, order: StepOrder) -> Result<RunningStep, Sta
         Ok((step, watcher)) => {
             shared.watchers.spawn(watcher.run(shared.closing.clone()));
             shared.table.lock().steps.insert(id, step.clone());
-            shared.keep_holder_ready();
             Ok(step)
         }
         Err(Failed(attempted, source)) => {
@@ -158,55 +157,46 @@ async fn launch(
     mkfifo(&dir.join(WAKE), Mode::S_IRUSR | Mode::S_IWUSR)
         .map_err(|errno| Failed("create its FIFO", errno.into()))?;
     let mut holder = shared
-        .take_holder()
-        .map_err(|error| Failed("start its holder", error))?;
-    match let_go(shared, order, dir, &mut holder).await {
-        Ok((step, watcher)) => Ok((step, watcher.reaping(holder.into_process()))),
+        .new_holder()
+        .map_err(|error| Failed("fork its holder", error))?;
+    match prepare(shared, order, dir, &mut holder).await {
+        Ok(prepared) => {
+            holder.let_go().await;
+            Ok(prepared)
+        }
         Err(failed) => {
-            // Nothing may come after the removal of the directory.
-            holder.kill().await;
+            // Nothing may be written after the removal of the directory.
+            holder.abandon().await;
             Err(failed)
         }
     }
 }
 
-async fn let_go(
+/// Brings the step to its gate and records it.
+async fn prepare(
     shared: &Shared,
     order: StepOrder,
     dir: &Path,
     holder: &mut Holder,
 ) -> Result<(RunningStep, Watcher), Failed> {
     let id = order.id.clone();
-    let log_space = shared.config.log_space;
-    let frame = to_frame(&shared.complete(order, dir)).map_err(|e| Failed("write its order", e))?;
-    let ready = holder
-        .give(&frame)
-        .await
-        .map_err(|error| match read_outcome(dir) {
-            Ok(Some(StepOutcome {
-                status: StepStatus::NotStarted { reason },
-                ..
-            })) => Failed("prepare its process", io::Error::other(reason)),
-            _ => Failed("prepare its process", error),
-        })?;
+    let order = shared.complete(order, dir);
+    let frame = to_frame(&order).map_err(|error| Failed("write its order", error))?;
+    let at_gate = holder.give(&frame).await;
     let record = Record {
         id,
-        holder: ready.holder,
-        segment_bytes: log_space.segment_bytes,
+        holder: at_gate.map_err(|error| Failed("prepare its process", error))?,
+        segment_bytes: order.log_space.segment_bytes,
         started_at: Clock::system().now(),
     };
     record
         .write(dir)
         .map_err(|error| Failed("record it", error))?;
-    let handle = record
+    record
         .find_holder()
-        .and_then(|found| found.ok_or_else(|| ErrorKind::NotFound.into()));
-    let handle = handle.map_err(|error| Failed("find its holder", error))?;
-    let watched = RunningStep::running(dir.to_owned(), record, handle)
-        .map_err(|error| Failed("watch it", error))?;
-    // Should the holder be gone by now, the watcher tells.
-    let _ = holder.let_go().await;
-    Ok(watched)
+        .and_then(|found| found.ok_or_else(|| ErrorKind::NotFound.into()))
+        .and_then(|process| RunningStep::running(dir.to_owned(), record, process))
+        .map_err(|error| Failed("watch its holder", error))
 }
 
 impl Shared {

@@ -154,7 +154,6 @@ impl RunningStep {
         let watcher = Watcher {
             wake: pipe::OpenOptions::new().open_receiver(dir.join(WAKE))?,
             holder: ended_when_readable(holder.clone())?,
-            child: None,
             log: log.clone(),
             progress,
             outcome,
@@ -183,20 +182,12 @@ pub(super) struct Watcher {
     record: Record,
     wake: pipe::Receiver,
     holder: AsyncFd<Arc<OwnedFd>>,
-    /// The holder, where it is a child of this process and has to be reaped.
-    child: Option<tokio::process::Child>,
     log: Arc<StepLog>,
     progress: watch::Sender<Progress>,
     outcome: watch::Sender<Option<StepOutcome>>,
 }
 
 impl Watcher {
-    /// Reaps `holder` in the end, a child of this process.
-    pub(super) fn reaping(mut self, holder: tokio::process::Child) -> Self {
-        self.child = Some(holder);
-        self
-    }
-
     /// Watches until the step is over, or until `closing`.
     pub(super) async fn run(mut self, closing: CancellationToken) {
         closing.run_until_cancelled(self.watch()).await;
@@ -224,10 +215,6 @@ impl Watcher {
                     break;
                 }
             }
-        }
-        if let Some(mut child) = self.child.take() {
-            // Reaped; how it ended is told by what it wrote.
-            let _ = child.wait().await;
         }
     }
 

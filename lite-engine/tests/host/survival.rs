@@ -1,10 +1,12 @@
 //! P4: steps outlive the agent, and P10: those that lose their holder still come to an end.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use vmpool_core::StepStatus;
 
 use crate::support::{EXITED_0, Machine, ended, is_alive, lines, numbers, pid, until, whole_log};
@@ -136,7 +138,7 @@ async fn p10_a_step_whose_holder_was_killed_while_there_was_no_agent_is_lost_too
 
 fn is_holder(pid: i32) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.windows(9).any(|window| window == b"hold-step")
+    line.windows(10).any(|window| window == b"hold-steps")
 }
 
 #[tokio::test]
@@ -154,12 +156,25 @@ async fn p4_a_step_that_was_not_recorded_is_never_executed() {
     })
     .to_string();
 
-    let (mut agent, holder) = UnixStream::pair().expect("a socket pair");
-    let mut holder = Command::new(env!("CARGO_BIN_EXE_lite-engine"))
-        .arg("hold-step")
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(holder)))
+    let (requests, nursery) = UnixStream::pair().expect("a socket pair");
+    let mut nursery = Command::new(env!("CARGO_BIN_EXE_lite-engine"))
+        .arg("hold-steps")
+        .stdin(Stdio::from(OwnedFd::from(nursery)))
         .spawn()
-        .expect("a holder");
+        .expect("a nursery");
+    let (mut agent, holder) = UnixStream::pair().expect("a socket pair");
+    let sockets = [holder.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&sockets)];
+    let byte = [IoSlice::new(b"!")];
+    sendmsg::<()>(
+        requests.as_raw_fd(),
+        &byte,
+        &rights,
+        MsgFlags::empty(),
+        None,
+    )
+    .expect("sent");
+    drop(holder);
     let length = u32::try_from(order.len()).expect("short").to_be_bytes();
     agent.write_all(&length).expect("sent");
     agent.write_all(order.as_bytes()).expect("sent");
@@ -168,7 +183,9 @@ async fn p4_a_step_that_was_not_recorded_is_never_executed() {
         .expect("the step stands at the gate");
     // The agent dies before it has recorded the step.
     drop(agent);
-    assert!(holder.wait().expect("ended").success());
+    drop(requests);
+    assert!(nursery.wait().expect("ended").success());
+    until("the holder's last word", || dir.join("status").exists()).await;
     assert!(!machine.path().join("ran").exists());
 
     host.close().await;
