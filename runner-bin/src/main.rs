@@ -1,2 +1,80 @@
-//! Under construction.
-fn main() {}
+//! `vmpool`, the runner: fresh, warm machines for CI stages.
+//!
+//! This crate wires the parts together and talks to people; what it wires is
+//! in the libraries. It is also the agent of local machines: the same program,
+//! started again.
+
+mod cli;
+mod clone;
+mod exec;
+mod exit;
+mod interrupt;
+mod out;
+mod pipeline_file;
+mod screen;
+mod validate;
+
+use std::io;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::Shell;
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command, ExecArgs};
+use crate::exit::{Exit, OrExit as _, Stopped};
+use crate::out::say;
+
+fn main() -> Exit {
+    vmpool_local::run_agent_if_asked();
+    run(Cli::parse()).unwrap_or_else(|stopped| {
+        stopped.print();
+        stopped.exit
+    })
+}
+
+fn run(cli: Cli) -> Result<Exit, Stopped> {
+    match cli.command {
+        None => {
+            say(cli::first_screen())?;
+            Ok(Exit::Success)
+        }
+        Some(Command::Exec(args)) => exec(*args),
+        Some(Command::Validate(args)) => validate::validate(&args),
+        Some(Command::Completions { shell }) => {
+            say(completions(shell))?;
+            Ok(Exit::Success)
+        }
+        Some(Command::CloneWorkspace(args)) => clone::run(&args),
+    }
+}
+
+fn exec(args: ExecArgs) -> Result<Exit, Stopped> {
+    log();
+    // Fails only where it was done before.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = Runtime::new()
+        .context("start the runtime")
+        .or_exit(Exit::Failed)?;
+    let exit = runtime.block_on(exec::exec(args));
+    // Calls to the provider may block; nobody waits for them any more.
+    runtime.shutdown_background();
+    exit
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "vmpool", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// What the libraries log goes to standard error, if `VMPOOL_LOG` asks for it
+/// (`debug`, `vmpool_core=trace`, …).
+fn log() {
+    let filter = EnvFilter::try_from_env("VMPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+}

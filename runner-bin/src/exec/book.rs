@@ -1,0 +1,194 @@
+//! What is known of a pipeline's steps while they run: the schedule, when each
+//! began, how each ended, and what of that is still to be shown. No I/O.
+
+use std::time::{Duration, Instant};
+
+use vmpool_pipeline::{Outcome as TaskOutcome, Schedule, State};
+
+use super::events::{Ended, Event, Outcome};
+use super::name::Name;
+use super::plan::PipelinePlan;
+use super::summary::StepSummary;
+
+/// The steps of one pipeline.
+#[derive(Debug)]
+pub(super) struct Book {
+    pipeline: Name,
+    schedule: Schedule,
+    rows: Vec<Row>,
+    /// Since when nothing but the machine has held back what is ready next.
+    held_since: Instant,
+    /// What happened and was not shown yet.
+    events: Vec<Event>,
+}
+
+#[derive(Debug)]
+struct Row {
+    name: Name,
+    /// Its failure is nobody's.
+    may_fail: bool,
+    waited: Duration,
+    ended: Option<(Ended, Duration)>,
+}
+
+impl Book {
+    /// Nothing has begun.
+    pub(super) fn new(plan: &PipelinePlan) -> Self {
+        let tasks = plan.tasks.iter().zip(plan.schedule.tasks());
+        let rows = tasks.map(|(planned, (task, _))| Row {
+            name: planned.name.clone(),
+            may_fail: task.ignores_failure || task.detached,
+            waited: Duration::ZERO,
+            ended: None,
+        });
+        Self {
+            pipeline: plan.name.clone(),
+            schedule: plan.schedule.clone(),
+            rows: rows.collect(),
+            held_since: Instant::now(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Hands out the steps that are to start now; those that will not run are skipped.
+    pub(super) fn ready(&mut self) -> Vec<usize> {
+        let mut all = Vec::new();
+        loop {
+            let ready = self.schedule.ready();
+            if ready.is_empty() {
+                break;
+            }
+            for number in ready {
+                let row = &mut self.rows[number];
+                row.waited = self.held_since.elapsed();
+                let (pipeline, step) = (self.pipeline.clone(), row.name.clone());
+                self.events.push(Event::StepStarted { pipeline, step });
+                // Nobody waits longer for a detached one.
+                self.schedule.started(number);
+                all.push(number);
+            }
+        }
+        self.held_since = Instant::now();
+        self.note_skipped();
+        all
+    }
+
+    /// A step that was handed out has ended. One that may fail and did is ignored.
+    pub(super) fn ended(&mut self, number: usize, mut end: Ended, ran: Duration) {
+        let row = &mut self.rows[number];
+        let outcome = match end.result {
+            Outcome::Success | Outcome::Skipped => TaskOutcome::Succeeded,
+            _ => TaskOutcome::Failed,
+        };
+        if end.result == Outcome::Failure && row.may_fail {
+            end.result = Outcome::Ignored;
+        }
+        if !self.schedule.finished(number, outcome) {
+            return;
+        }
+        row.ended = Some((end.clone(), ran));
+        let (pipeline, step) = (self.pipeline.clone(), row.name.clone());
+        self.events.push(Event::StepEnded {
+            pipeline,
+            step,
+            end,
+            ran,
+        });
+        self.held_since = Instant::now();
+    }
+
+    /// Every step that runs has ended like this.
+    pub(super) fn all_ended(&mut self, end: &Ended) {
+        let running: Vec<_> = self
+            .schedule
+            .tasks()
+            .enumerate()
+            .filter(|(_, (_, state))| **state == State::Running)
+            .map(|(number, _)| number)
+            .collect();
+        for number in running {
+            self.ended(number, end.clone(), Duration::ZERO);
+        }
+    }
+
+    /// No further step starts, for this reason.
+    pub(super) fn skip_rest(&mut self, reason: &str) {
+        self.schedule.cancel(reason);
+        self.note_skipped();
+    }
+
+    /// Nothing is left to run or to wait for but detached steps.
+    pub(super) fn is_done(&self) -> bool {
+        self.schedule.is_done()
+    }
+
+    /// The names of the steps that failed so far.
+    pub(super) fn failed(&self) -> Vec<String> {
+        let failed = |row: &&Row| {
+            row.ended
+                .as_ref()
+                .is_some_and(|(end, _)| end.result == Outcome::Failure)
+        };
+        self.rows
+            .iter()
+            .filter(failed)
+            .map(|row| row.name.to_string())
+            .collect()
+    }
+
+    /// How the pipeline ended, by what its steps did.
+    pub(super) fn pipeline_end(&self) -> Ended {
+        let Some(failed) = self.schedule.failed() else {
+            return Ended::success();
+        };
+        let reason = self
+            .rows
+            .iter()
+            .find(|row| row.name.as_str() == failed)
+            .and_then(|row| row.ended.as_ref()?.0.reason.as_deref());
+        Ended::because(
+            Outcome::Failure,
+            match reason {
+                Some(reason) => format!("step {failed} failed: {reason}"),
+                None => format!("step {failed} failed"),
+            },
+        )
+    }
+
+    /// What happened since the last call.
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Each step and how it ended, in the schedule's order.
+    pub(super) fn into_summary(self) -> Vec<StepSummary> {
+        let not_run = || Ended::because(Outcome::Skipped, "it did not run");
+        self.rows
+            .into_iter()
+            .map(|row| {
+                let (end, ran) = row.ended.unwrap_or_else(|| (not_run(), Duration::ZERO));
+                StepSummary {
+                    name: row.name,
+                    end,
+                    waited: row.waited,
+                    ran,
+                }
+            })
+            .collect()
+    }
+
+    fn note_skipped(&mut self) {
+        for (row, (_, state)) in self.rows.iter_mut().zip(self.schedule.tasks()) {
+            if let (State::Skipped(reason), None) = (state, &row.ended) {
+                let end = Ended::because(Outcome::Skipped, reason.clone());
+                row.ended = Some((end.clone(), Duration::ZERO));
+                self.events.push(Event::StepEnded {
+                    pipeline: self.pipeline.clone(),
+                    step: row.name.clone(),
+                    end,
+                    ran: Duration::ZERO,
+                });
+            }
+        }
+    }
+}
