@@ -36,6 +36,19 @@ enum Written {
 
 impl Shared {
     pub(super) async fn acquire(&self, request: &AcquireRequest) -> Result<Lease, AcquireError> {
+        let result = self.acquire_in_turn(request).await;
+        match &result {
+            Ok(lease) => match lease.origin() {
+                Origin::Warm => self.metrics.acquired(Duration::ZERO),
+                Origin::Waited(span) => self.metrics.acquired(span),
+                Origin::Attached => {}
+            },
+            Err(_) => self.metrics.refused(),
+        }
+        result
+    }
+
+    async fn acquire_in_turn(&self, request: &AcquireRequest) -> Result<Lease, AcquireError> {
         let turn = match self.take_turn(request).await? {
             Turn::Ours(turn) => turn,
             Turn::Through(lease) => return Ok(lease),

@@ -9,6 +9,7 @@ mod keeper;
 mod launch;
 mod lease;
 mod look;
+mod metrics;
 mod queue;
 mod request;
 mod retire;

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::book::{Book, Size};
 use super::events::Announcer;
+use super::metrics::Metrics;
 use super::{
     AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, MachineStatus, NoteError,
     Origin, Pool, PoolConfig, PoolEvent, PoolEvents, PoolStatus, ReadyQueue, ReleaseError,
@@ -98,6 +99,7 @@ pub(super) struct Shared {
     /// Slots in use: what a shut-down waits for.
     pub(super) occupied: watch::Sender<u32>,
     pub(super) announcer: Announcer,
+    pub(super) metrics: Metrics,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -135,6 +137,7 @@ impl WarmPool {
         };
         let book = Book::new(size);
         let shared = Arc::new(Shared {
+            metrics: Metrics::new(&pool),
             name: pool,
             capabilities: parts.provider.capabilities(),
             book: Mutex::new(book),
@@ -296,6 +299,7 @@ impl Shared {
         };
         tracing::warn!(pool = %self.name, machine = ?evidence.machine, "{}", evidence.text);
         self.announcer.tell(|| PoolEvent::Trouble(evidence.clone()));
+        self.metrics.trouble();
         self.book.lock().add_evidence(evidence);
     }
 
@@ -318,6 +322,7 @@ impl Shared {
     /// The book changed in a way that frees or takes slots.
     pub(super) fn count_slots(&self) {
         let slots = self.book.lock().occupied();
+        self.metrics.slots(slots);
         self.occupied.send_replace(slots);
     }
 

@@ -1,0 +1,55 @@
+//! What a pool measures, by the `metrics` facade: the program that embeds it
+//! chooses the recorder, and installs it before the pool starts.
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `vmpool_acquire_seconds` | histogram | `pool` |
+//! | `vmpool_acquire_refused_total` | counter | `pool` |
+//! | `vmpool_slots` | gauge | `pool` |
+//! | `vmpool_troubles_total` | counter | `pool` |
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram};
+
+use crate::id::PoolName;
+
+/// Handles, so that no name is looked up on the claim path.
+pub(super) struct Metrics {
+    acquired: Histogram,
+    refused: Counter,
+    slots: Gauge,
+    troubles: Counter,
+}
+
+impl Metrics {
+    pub(super) fn new(pool: &PoolName) -> Self {
+        let pool = pool.to_string();
+        Self {
+            acquired: metrics::histogram!("vmpool_acquire_seconds", "pool" => pool.clone()),
+            refused: metrics::counter!("vmpool_acquire_refused_total", "pool" => pool.clone()),
+            slots: metrics::gauge!("vmpool_slots", "pool" => pool.clone()),
+            troubles: metrics::counter!("vmpool_troubles_total", "pool" => pool),
+        }
+    }
+
+    /// A request got its machine after waiting so long for one to be ready.
+    pub(super) fn acquired(&self, waited: Duration) {
+        self.acquired.record(waited.as_secs_f64());
+    }
+
+    /// A request ended without a machine.
+    pub(super) fn refused(&self) {
+        self.refused.increment(1);
+    }
+
+    /// So many slots of the limit are in use.
+    pub(super) fn slots(&self, slots: u32) {
+        self.slots.set(f64::from(slots));
+    }
+
+    /// Something went wrong.
+    pub(super) fn trouble(&self) {
+        self.troubles.increment(1);
+    }
+}
