@@ -7,6 +7,7 @@ pub mod identity;
 pub mod listener;
 pub mod log;
 pub mod mask;
+mod mounts;
 mod process;
 pub mod supervisor;
 

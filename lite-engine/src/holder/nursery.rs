@@ -75,9 +75,9 @@ fn cut_loose() -> io::Result<UnixStream> {
     Ok(agent)
 }
 
-/// Closes what the agent's program left open for its children, so that neither
-/// holder nor step keeps a port or a pipe of it.
-fn close_inherited() -> io::Result<()> {
+/// Closes what the program that started this one left open for its children, so
+/// that neither it nor its own children keep a port or a pipe of that program.
+pub(crate) fn close_inherited() -> io::Result<()> {
     let names: io::Result<Vec<_>> = std::fs::read_dir("/proc/self/fd")?
         .map(|entry| Ok(entry?.file_name()))
         .collect();

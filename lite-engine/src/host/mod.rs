@@ -48,6 +48,7 @@ use crate::log::LogSpace;
 
 use nursery::Nursery;
 
+pub(crate) use remove::remove;
 pub use stage::{CleanupError, StageError};
 pub use start::{StartError, StepOrder};
 pub use step::{Cancel, RunningStep, WaitError};

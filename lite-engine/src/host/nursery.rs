@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use super::Shared;
 use crate::holder::{ARGUMENT, GO, Ready, read_frame_len};
 use crate::process::ProcessId;
+use crate::supervisor::MARK;
 
 /// A nursery. It ends when this is dropped; its holders don't.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ impl Nursery {
         let (requests, nursery) = StdStream::pair()?;
         let process = Command::new(program)
             .arg(ARGUMENT)
+            // Its environment is not to be seen, so its arguments name the machine.
+            .args(std::env::var_os(MARK))
             .env_clear()
             .current_dir("/")
             .stdin(OwnedFd::from(nursery))

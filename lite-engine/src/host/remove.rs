@@ -5,13 +5,17 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::mounts::unmount_below;
+
 /// Removes the file, or the directory with all that is in it; a symbolic link
 /// itself and nothing behind it. Directories that may not be written to are
-/// opened up first. What is not there is no error.
+/// opened up first, and what is mounted there is unmounted, or else nothing is
+/// removed. What is not there is no error.
 ///
 /// No process of the stage may be left: one that renames directories meanwhile
 /// could lead the opening up astray.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    unmount_below(path)?;
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path).or_else(|error| {
             if error.kind() != ErrorKind::PermissionDenied {

@@ -20,6 +20,7 @@ use super::record::Record;
 use super::step::{RunningStep, Watcher};
 use super::{Host, Shared};
 use crate::holder::{Order, WAKE, to_frame};
+use crate::supervisor;
 
 /// A step to be started.
 #[derive(Clone)]
@@ -203,6 +204,10 @@ impl Shared {
     fn complete(&self, order: StepOrder, dir: &Path) -> Order {
         let mut env = order.env;
         env.insert(MARK.into(), dir.to_string_lossy().into_owned());
+        // On a machine that is a process of a host: whose process the step is.
+        if let Ok(machine) = std::env::var(supervisor::MARK) {
+            env.insert(supervisor::MARK.into(), machine);
+        }
         Order {
             dir: dir.to_owned(),
             command: order.command,

@@ -1,7 +1,7 @@
 //! The processes of this host's machines, found by their mark.
 //!
 //! Marked is a process whose environment, as it began, names the machine, and a
-//! supervisor or agent by its arguments. To a machine belong its marked
+//! supervisor, agent or holder by its arguments. To a machine belong its marked
 //! processes and all their descendants.
 
 use std::collections::{HashMap, HashSet};
@@ -14,6 +14,7 @@ use vmpool_core::{MachineId, Tags};
 
 use super::purge::{Held, purge, wait};
 use super::{AGENT, MARK, SUPERVISOR, TAGS};
+use crate::holder;
 use crate::process::{self, ProcessId, Stat};
 
 /// What `/proc` showed at one time.
@@ -166,7 +167,7 @@ impl Mark {
         let is = |what: &str| role == Some(what.as_bytes());
         let is_supervisor = is(SUPERVISOR);
         // A process that guards its memory does not show its environment.
-        let named = subject.filter(|_| is_supervisor || is(AGENT));
+        let named = subject.filter(|_| is_supervisor || is(AGENT) || is(holder::ARGUMENT));
         let environment = match named {
             Some(_) if !is_supervisor => Vec::new(),
             _ => fs::read(format!("/proc/{pid}/environ")).unwrap_or_default(),

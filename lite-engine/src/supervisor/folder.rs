@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use vmpool_core::Tags;
 
 use super::ending::Ending;
-use super::removal;
 use crate::holder::write_atomically;
+use crate::host::remove;
 
 const RECORD: &str = "machine.json";
 const CONSOLE: &str = "console.log";
@@ -152,13 +152,13 @@ impl Folder {
     /// Removes the machine's disk. Only for one who holds the folder, when no
     /// process of the machine is left.
     pub fn remove_state(&self) -> io::Result<()> {
-        removal::remove(&self.state_dir())
+        remove(&self.state_dir())
     }
 
     /// Removes the folder and all in it. Only for one who holds it.
     pub fn remove(&self) -> io::Result<()> {
         self.remove_state()?;
-        removal::remove(&self.path)
+        remove(&self.path)
     }
 
     fn open(&self) -> io::Result<Option<File>> {

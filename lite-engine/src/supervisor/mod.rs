@@ -29,7 +29,6 @@ mod ending;
 mod folder;
 mod handover;
 mod purge;
-mod removal;
 mod request;
 mod watch;
 

@@ -21,6 +21,7 @@ use super::ending::{AgentEnd, Ending, Event, OnAgentDeath};
 use super::folder::Folder;
 use super::handover::{Message, agent_command, receive, send};
 use super::purge::purge;
+use crate::holder::close_inherited;
 use crate::process::{self, ProcessId};
 
 /// How long a try to end all processes lasts until the next; there is always a next.
@@ -81,22 +82,6 @@ fn take_signals() -> io::Result<SignalFd> {
         &taken,
         SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
     )?)
-}
-
-/// Closes what the provider's program left open for its children: a machine
-/// must not keep its ports and pipes.
-fn close_inherited() -> io::Result<()> {
-    let names: io::Result<Vec<_>> = std::fs::read_dir("/proc/self/fd")?
-        .map(|entry| Ok(entry?.file_name()))
-        .collect();
-    let open = names?
-        .into_iter()
-        .filter_map(|name| name.to_str()?.parse::<i32>().ok());
-    for fd in open.filter(|fd| *fd > 2) {
-        // The listing's own descriptor is closed already.
-        let _ = nix::unistd::close(fd);
-    }
-    Ok(())
 }
 
 fn become_supervisor() -> io::Result<()> {
