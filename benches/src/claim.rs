@@ -19,7 +19,9 @@ const ROUNDS: u32 = 400;
 const CLAIMS: u32 = MACHINES * ROUNDS;
 
 pub(crate) fn run() -> Result<Vec<Row>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     runtime.block_on(async {
         let mut ours = ours().await?;
         let mut deadpool = deadpool().await?;
@@ -109,7 +111,9 @@ impl bb8::ManageConnection for Numbers {
 }
 
 async fn deadpool() -> Result<Spread> {
-    let pool = deadpool::managed::Pool::<Numbers>::builder(Numbers).max_size(8).build()?;
+    let pool = deadpool::managed::Pool::<Numbers>::builder(Numbers)
+        .max_size(8)
+        .build()?;
     drop(pool.get().await?);
     let mut spread = Spread::with_capacity(CLAIMS as usize);
     for _ in 0..CLAIMS {

@@ -15,8 +15,10 @@ const MACHINES: usize = 8;
 const CLAIMS: usize = 4_000;
 
 pub(crate) fn run() -> Result<Vec<Row>> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let mut ours = ours().await?;
         let mut deadpool = deadpool().await?;
@@ -31,7 +33,11 @@ pub(crate) fn run() -> Result<Vec<Row>> {
 }
 
 async fn joined(tasks: JoinSet<Result<Spread>>) -> Result<Spread> {
-    let spreads = tasks.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+    let spreads = tasks
+        .join_all()
+        .await
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
     Ok(spreads.into_iter().fold(Spread::default(), Spread::join))
 }
 
@@ -61,7 +67,9 @@ async fn ours() -> Result<Spread> {
 }
 
 async fn deadpool() -> Result<Spread> {
-    let pool = deadpool::managed::Pool::<Numbers>::builder(Numbers).max_size(MACHINES).build()?;
+    let pool = deadpool::managed::Pool::<Numbers>::builder(Numbers)
+        .max_size(MACHINES)
+        .build()?;
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {
         let pool = pool.clone();

@@ -34,7 +34,8 @@ fn line_value(file: &str, key: &str) -> Option<String> {
 
 fn said(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
-    output.map_or_else(|_| program.to_owned(), |out| {
-        String::from_utf8_lossy(&out.stdout).trim().to_owned()
-    })
+    output.map_or_else(
+        |_| program.to_owned(),
+        |out| String::from_utf8_lossy(&out.stdout).trim().to_owned(),
+    )
 }

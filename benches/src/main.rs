@@ -6,6 +6,7 @@
 mod claim;
 mod contended;
 mod machine;
+mod memory;
 mod spread;
 mod step;
 mod table;
@@ -30,7 +31,10 @@ fn measure() -> Result<()> {
     let markdown = std::env::args().any(|arg| arg == "--markdown");
     let mut rows = Vec::new();
     for (name, bench) in [
-        ("claims, uncontended", claim::run as fn() -> Result<Vec<table::Row>>),
+        (
+            "claims, uncontended",
+            claim::run as fn() -> Result<Vec<table::Row>>,
+        ),
         ("claims, 64 tasks on 8 machines", contended::run),
         ("steps on a real agent", step::run),
     ] {

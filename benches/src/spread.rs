@@ -11,11 +11,14 @@ pub(crate) struct Spread {
 
 impl Spread {
     pub(crate) fn with_capacity(samples: usize) -> Self {
-        Self { nanos: Vec::with_capacity(samples) }
+        Self {
+            nanos: Vec::with_capacity(samples),
+        }
     }
 
     pub(crate) fn add(&mut self, sample: Duration) {
-        self.nanos.push(u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX));
+        self.nanos
+            .push(u64::try_from(sample.as_nanos()).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn join(mut self, other: Self) -> Self {

@@ -18,7 +18,13 @@ pub(crate) fn print_markdown(rows: &[Row], machine: &str) {
     println!("Made by `cargo xtask figures`; each baseline was measured in the same run.\n");
     println!("{machine}\n");
     println!("| what | budget | ours | baseline |\n|---|---|---|---|");
-    for Row { what, budget, ours, baseline } in rows {
+    for Row {
+        what,
+        budget,
+        ours,
+        baseline,
+    } in rows
+    {
         println!("| {what} | {budget} | {ours} | {baseline} |");
     }
     println!("\n{NOTES}");
@@ -26,7 +32,13 @@ pub(crate) fn print_markdown(rows: &[Row], machine: &str) {
 
 pub(crate) fn print_plain(rows: &[Row], machine: &str) {
     println!("{machine}\n");
-    for Row { what, budget, ours, baseline } in rows {
+    for Row {
+        what,
+        budget,
+        ours,
+        baseline,
+    } in rows
+    {
         println!("{what}\n    budget    {budget}\n    ours      {ours}\n    baseline  {baseline}");
     }
 }

@@ -2,14 +2,25 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::parts::{command, workspace};
 use crate::agent;
+use crate::parts::{command, workspace};
 
 /// Measures, and writes docs/benchmarks.md.
 pub(crate) fn run() -> Result<()> {
-    let agent_size = agent::build()?;
-    let args = ["run", "--release", "--locked", "--quiet", "-p", "benches", "--", "--markdown"];
+    let agent = agent::build()?;
+    let agent_size = agent::size(&agent)?;
+    let args = [
+        "run",
+        "--release",
+        "--locked",
+        "--quiet",
+        "-p",
+        "benches",
+        "--",
+        "--markdown",
+    ];
     let output = command(env!("CARGO"), &args)
+        .env("VMPOOL_AGENT", &agent)
         .env("VMPOOL_AGENT_SIZE", agent_size.to_string())
         .stderr(std::process::Stdio::inherit())
         .output()

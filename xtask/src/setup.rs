@@ -62,12 +62,23 @@ pub(crate) fn install_missing(programs: &[(&str, &str)]) -> Result<()> {
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
     let root = workspace().join("target").join("tools");
     let tool = root.join("bin").join("cargo-deny");
-    let version = Command::new(&tool).arg("--version").stderr(Stdio::null()).output();
+    let version = Command::new(&tool)
+        .arg("--version")
+        .stderr(Stdio::null())
+        .output();
     if version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(CARGO_DENY)) {
         return Ok(tool);
     }
     let root = root.to_str().context("the workspace's path is not UTF-8")?;
-    cargo(&["install", "--locked", "--root", root, "--version", CARGO_DENY, "cargo-deny"])?;
+    cargo(&[
+        "install",
+        "--locked",
+        "--root",
+        root,
+        "--version",
+        CARGO_DENY,
+        "cargo-deny",
+    ])?;
     Ok(tool)
 }
 

@@ -17,18 +17,31 @@ fn all(parts: &mut Parts) -> Result<()> {
     parts.run("packages", setup::packages)?;
     parts.run("format", || cargo(&["fmt", "--all", "--check"]))?;
     parts.run("lints", || {
-        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ])
     })?;
     parts.run("docs", || {
         let args = ["doc", "--workspace", "--no-deps", "--locked"];
         parts::run(command(env!("CARGO"), &args).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     // The programs that tests start are built before any of them runs.
-    parts.run("build", || cargo(&["test", "--workspace", "--locked", "--no-run"]))?;
+    parts.run("build", || {
+        cargo(&["test", "--workspace", "--locked", "--no-run"])
+    })?;
     parts.run("tests", || cargo(&["test", "--workspace", "--locked"]))?;
     parts.run("dependencies", || {
         let deny = setup::cargo_deny()?;
         let deny = deny.to_string_lossy();
-        parts::run(&mut command(&deny, &["check", "bans", "licenses", "sources"]))
+        parts::run(&mut command(
+            &deny,
+            &["check", "bans", "licenses", "sources"],
+        ))
     })
 }

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, PoolName, StageId, StepId, Term, Version};
 use crate::map::Map;
 
-/// Events kept; older ones are forgotten.
+/// Events kept; older ones are forgotten when something ends.
 const EVENTS_KEPT: usize = 4_096;
 /// Rows of ended things kept, for retries and `explain`; older ones are forgotten.
 const ENDED_KEPT: usize = 65_536;
@@ -179,11 +179,14 @@ impl Inner {
                 },
             );
         }
+        let ended = self.ended.len();
         for change in batch.changes {
             self.record(batch.at, &change);
             self.apply(change.row);
         }
-        self.forget_oldest();
+        if self.ended.len() > ended {
+            self.forget_oldest();
+        }
         Ok(())
     }
 
@@ -209,9 +212,6 @@ impl Inner {
 
     fn record(&mut self, at: Timestamp, change: &Change) {
         self.last_event += 1;
-        if self.events.len() == EVENTS_KEPT {
-            self.events.pop_front();
-        }
         self.events.push_back(Event {
             seq: self.last_event,
             at,
@@ -265,7 +265,10 @@ impl Inner {
         }
     }
 
+    /// Called where something ended, so that a claim never pays for it.
     fn forget_oldest(&mut self) {
+        let surplus = self.events.len().saturating_sub(EVENTS_KEPT);
+        self.events.drain(..surplus);
         while self.ended.len() > ENDED_KEPT {
             match self.ended.pop_front() {
                 Some(Ended::Order(id)) => drop(self.orders.remove(&id)),
