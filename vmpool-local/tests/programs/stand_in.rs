@@ -22,6 +22,8 @@ mod order;
 
 fn main() -> Result<(), Box<dyn Error>> {
     supervisor::run_if_asked(agent);
+    // The agent above is taken instead of the true one; the rest is as in any embedder.
+    vmpool_local::run_agent_if_asked();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [verb, root, owner, id, mode, count] = arguments.as_slice() else {
         return Err("embed ROOT OWNER ORDER attached|detached COUNT".into());
@@ -30,8 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let this = AgentCommand::Path(std::env::current_exe()?);
-    let provider = LocalProvider::with_root(this, Path::new(root))?;
+    let provider = LocalProvider::with_root(AgentCommand::ThisProgram, Path::new(root))?;
     let order = order::order(&provider, owner, id, count.parse()?, mode == "attached");
     let launched = runtime.block_on(provider.launch(&order));
     for machine in &launched.machines {
