@@ -37,7 +37,7 @@ mod run;
 
 pub(crate) use hold::WAKE;
 pub(crate) use messages::{GO, Order, Ready, read_frame_len, to_frame};
-pub(crate) use nursery::{ARGUMENT, close_inherited};
 pub use nursery::run_holder_if_asked;
+pub(crate) use nursery::{ARGUMENT, close_inherited};
 pub(crate) use outcome::{read_outcome, write_atomically, write_result};
 pub(crate) use run::COMPLAINTS;

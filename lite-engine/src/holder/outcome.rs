@@ -8,7 +8,11 @@ use std::path::Path;
 use nix::fcntl::renameat;
 use vmpool_core::{StepOutcome, StepStatus};
 
+/// The holder's word.
 const STATUS: &str = "status";
+
+/// The host's word.
+const RESULT: &str = "result";
 
 /// Room that an outcome takes at most; longer reasons are cut.
 const OUTCOME_MAX: usize = 4096;
@@ -44,18 +48,23 @@ impl OutcomeFile {
     }
 }
 
-/// The outcome of the step whose directory is `dir`, if it is over.
+/// The outcome of the step whose directory is `dir`, if it is over: the host's
+/// word where there is one, else the holder's.
 pub(crate) fn read_outcome(dir: &Path) -> io::Result<Option<StepOutcome>> {
-    match fs::read(dir.join(STATUS)) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    for name in [RESULT, STATUS] {
+        match fs::read(dir.join(name)) {
+            Ok(bytes) => return Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(None)
 }
 
-/// Writes the outcome in the place of a holder that did not.
-pub(crate) fn write_outcome(dir: &Path, outcome: &StepOutcome) -> io::Result<()> {
-    write_atomically(dir, STATUS, &to_bytes(outcome)?)
+/// Writes the host's word on how a step ended. It counts whatever the holder
+/// has written, or will write.
+pub(crate) fn write_result(dir: &Path, outcome: &StepOutcome) -> io::Result<()> {
+    write_atomically(dir, RESULT, &to_bytes(outcome)?)
 }
 
 /// Writes a file that is never seen half-written.

@@ -14,9 +14,14 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 const DIR: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_CLOEXEC);
 
-/// Why a path leads nowhere safe, if it does not lead downwards from its base.
+/// Why a path leads nowhere safe, if it does not lead downwards: from `/`, or
+/// from where a relative one begins.
 pub(super) fn check(path: &Path) -> Result<(), &'static str> {
-    let mut parts = path.components().peekable();
+    let mut parts = path
+        .strip_prefix("/")
+        .unwrap_or(path)
+        .components()
+        .peekable();
     if parts.peek().is_none() {
         return Err("is empty");
     }

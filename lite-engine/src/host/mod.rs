@@ -9,7 +9,8 @@
 //!   stage/                   the stage's own folder; `work` in it is the default working directory
 //!   steps/<step>/            one step; see the modules `holder` and `log`
 //!     started                the record: id and processes. Without it nothing was executed
-//!     status                 the outcome. With it the step is over
+//!     status                 how it ended, by its holder. With it the step is over
+//!     result                 how it ended, by the host, where that is something else
 //!   outside                  what the stage created elsewhere, one path a line, to be removed
 //! ```
 //!
@@ -49,7 +50,7 @@ use crate::log::LogSpace;
 use nursery::Nursery;
 
 pub(crate) use remove::remove;
-pub use stage::{CleanupError, StageError};
+pub use stage::{CleanupError, PlannedFile, StageError, StagePlan};
 pub use start::{StartError, StepOrder};
 pub use step::{Cancel, RunningStep, WaitError};
 

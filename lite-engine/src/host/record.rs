@@ -8,10 +8,11 @@ use std::path::Path;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
-use vmpool_core::{Clock, StepId, StepOutcome, StepStatus, Timestamp};
+use vmpool_core::agent::StepRecord;
+use vmpool_core::{Clock, StepOutcome, StepStatus};
 
 use super::leftovers;
-use crate::holder::{COMPLAINTS, write_atomically, write_outcome};
+use crate::holder::{COMPLAINTS, write_atomically, write_result};
 use crate::log::StepLog;
 use crate::process::ProcessId;
 
@@ -23,10 +24,10 @@ const COMPLAINT_MAX: usize = 500;
 /// What has to be known of a step after a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Record {
-    pub(super) id: StepId,
-    pub(super) holder: ProcessId,
+    pub(super) step: StepRecord,
+    /// None for a step that never had a process.
+    pub(super) holder: Option<ProcessId>,
     pub(super) segment_bytes: u64,
-    pub(super) started_at: Timestamp,
 }
 
 impl Record {
@@ -45,23 +46,31 @@ impl Record {
 
     /// A handle on the holder's process, if it lives.
     pub(super) fn find_holder(&self) -> io::Result<Option<OwnedFd>> {
-        let pid = Pid::from_raw(self.holder.pid).ok_or_else(|| io::Error::other("pid 0"))?;
+        let Some(holder) = self.holder else {
+            return Ok(None);
+        };
+        let pid = Pid::from_raw(holder.pid).ok_or_else(|| io::Error::other("pid 0"))?;
         match pidfd_open(pid, PidfdFlags::empty()) {
             // The pid may have come to another process since.
-            Ok(handle) => Ok(self.holder.is_alive().then_some(handle)),
+            Ok(handle) => Ok(holder.is_alive().then_some(handle)),
             Err(rustix::io::Errno::SRCH) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    /// What the outcome of a step is about whose end nobody saw.
-    pub(super) fn lost(&self, reason: String) -> StepOutcome {
+    /// The outcome of a step that has no process, and never will.
+    pub(super) fn over(&self, status: StepStatus) -> StepOutcome {
         StepOutcome {
-            status: StepStatus::Lost { reason },
-            started_at: self.started_at,
+            status,
+            started_at: self.step.started_at,
             ended_at: Clock::system().now(),
             log_end: 0,
         }
+    }
+
+    /// The outcome of a step whose end nobody saw.
+    pub(super) fn lost(&self, reason: String) -> StepOutcome {
+        self.over(StepStatus::Lost { reason })
     }
 
     /// Ends what is left of a step whose holder is gone, and writes its
@@ -69,14 +78,16 @@ impl Record {
     /// as processes take to die.
     pub(super) fn lose(&self, dir: &Path, told: Option<StepOutcome>) -> StepOutcome {
         let mut outcome = told.unwrap_or_else(|| self.lost(why_gone(dir)));
-        let ended = leftovers::end(dir, self.holder);
+        let ended = self
+            .holder
+            .map_or(Ok(()), |holder| leftovers::end(dir, holder));
         if let (StepStatus::Lost { reason }, Err(error)) = (&mut outcome.status, ended) {
             *reason = format!("{reason}; ending what was left failed: {error}");
         }
         let log = StepLog::new(dir, self.segment_bytes);
         outcome.log_end = log.measure_anew().unwrap_or(outcome.log_end);
-        if let Err(error) = write_outcome(dir, &outcome) {
-            tracing::error!(step = %self.id, %error, "write that a step is lost");
+        if let Err(error) = write_result(dir, &outcome) {
+            tracing::error!(step = %self.step.id, %error, "write that a step is lost");
         }
         outcome
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmpool_core::{StageFile, StageSetup};
+use vmpool_core::SecretBytes;
 
 use super::beneath::{self, Beneath, Creates};
 use super::remove::remove;
@@ -25,6 +25,59 @@ const HOLDER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The working directory where the setup names none, in the stage's folder.
 const DEFAULT_WORKDIR: &str = "work";
+
+/// What a stage needs on the disk before its first step.
+#[derive(Clone, Debug, Default)]
+pub struct StagePlan {
+    /// The working directory. A relative one lies in the stage's own folder;
+    /// `None`: a folder of the stage's own.
+    pub workdir: Option<PathBuf>,
+    /// Files to write. Relative paths lie in the working directory.
+    pub files: Vec<PlannedFile>,
+}
+
+/// A file that a stage needs.
+#[derive(Clone, Debug)]
+pub struct PlannedFile {
+    /// Where.
+    pub path: PathBuf,
+    /// Permission bits, such as `0o600`.
+    pub mode: u32,
+    /// What is in it.
+    pub content: SecretBytes,
+}
+
+impl StagePlan {
+    /// Finds paths that lead out and modes that can't be (P13).
+    /// [`Host::prepare`] asks this too, before anything is created.
+    pub fn check(&self) -> Result<(), StageError> {
+        let invalid = |field: String, path: &Path, reason: &str| {
+            Err(StageError::Invalid {
+                field,
+                path: path.to_owned(),
+                reason: reason.into(),
+            })
+        };
+        if let Some(workdir) = &self.workdir
+            && let Err(reason) = beneath::check(workdir)
+        {
+            return invalid("workdir".into(), workdir, reason);
+        }
+        for (index, file) in self.files.iter().enumerate() {
+            if let Err(reason) = beneath::check(&file.path) {
+                return invalid(format!("files[{index}].path"), &file.path, reason);
+            }
+            if file.mode > 0o777 {
+                return invalid(
+                    format!("files[{index}].mode"),
+                    &file.path,
+                    "gets a mode beyond 0777",
+                );
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Why a stage was not prepared. It may be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -71,10 +124,10 @@ impl Host {
     ///
     /// # Cancel safety
     /// A dropped call goes on.
-    pub async fn prepare(&self, setup: StageSetup) -> Result<PathBuf, StageError> {
+    pub async fn prepare(&self, plan: StagePlan) -> Result<PathBuf, StageError> {
         let shared = self.shared.clone();
         self.shared.keep_nursery();
-        let prepared = tokio::task::spawn_blocking(move || shared.prepare(&setup));
+        let prepared = tokio::task::spawn_blocking(move || shared.prepare(&plan));
         prepared.await.unwrap_or_else(|failed| {
             let source = io::Error::other(failed);
             Err(StageError::System {
@@ -86,7 +139,8 @@ impl Host {
     }
 
     /// Ends the stage: its steps are killed, its files removed, and no step is
-    /// started any more. May be repeated.
+    /// started any more. Outcomes and logs stay for a runner that comes back.
+    /// May be repeated.
     ///
     /// # Cancel safety
     /// A dropped call goes on.
@@ -128,23 +182,29 @@ async fn clean_up(shared: Arc<Shared>) -> Result<(), CleanupError> {
 }
 
 impl Shared {
-    fn prepare(&self, setup: &StageSetup) -> Result<PathBuf, StageError> {
+    fn prepare(&self, plan: &StagePlan) -> Result<PathBuf, StageError> {
+        plan.check()?;
         if self.table.lock().sealed {
             return Err(StageError::Ended);
         }
         let file = self.outside_file();
         let mut outside = Outside::read(file.clone(), &self.config.dir)
             .map_err(|source| system("setup", &file, source))?;
-        let asked = setup
+        let asked = plan
             .workdir
             .as_deref()
             .unwrap_or_else(|| Path::new(DEFAULT_WORKDIR));
-        let (base, below) = split("workdir", asked, &self.stage_dir())?;
+        let (base, below) = split(asked, &self.stage_dir());
         let workdir = base.join(&below);
         let made = outside.beneath(&base).make_dir(&below);
         made.map_err(|source| system("workdir", &workdir, source))?;
-        for (index, file) in setup.files.iter().enumerate() {
-            write(&mut outside, &format!("files[{index}]"), &workdir, file)?;
+        for (index, file) in plan.files.iter().enumerate() {
+            write(
+                &mut outside,
+                &format!("files[{index}].path"),
+                &workdir,
+                file,
+            )?;
         }
         Ok(workdir)
     }
@@ -156,8 +216,7 @@ impl Shared {
         };
         let file = self.outside_file();
         let outside = Outside::read(file.clone(), &self.config.dir).map_err(failed(&file))?;
-        let inside = [self.stage_dir(), self.steps_dir()];
-        for path in outside.created.iter().chain(&inside) {
+        for path in outside.created.iter().chain([&self.stage_dir()]) {
             remove(path).map_err(failed(path))?;
         }
         // Last: whatever fails before can be tried again.
@@ -169,49 +228,39 @@ fn write(
     outside: &mut Outside,
     field: &str,
     workdir: &Path,
-    file: &StageFile,
+    file: &PlannedFile,
 ) -> Result<(), StageError> {
-    let path_field = format!("{field}.path");
-    let invalid = |field: String, reason: &str| StageError::Invalid {
-        field,
-        path: file.path.clone(),
-        reason: reason.into(),
-    };
-    if file.mode > 0o777 {
-        return Err(invalid(format!("{field}.mode"), "gets a mode beyond 0777"));
-    }
-    let (base, below) = split(&path_field, &file.path, workdir)?;
+    let (base, below) = split(&file.path, workdir);
     let path = base.join(&below);
     if !outside.may_replace(&path) {
-        return Err(invalid(path_field, "exists and is not the stage's own"));
+        let reason = "exists and is not the stage's own".into();
+        return Err(StageError::Invalid {
+            field: field.into(),
+            path,
+            reason,
+        });
     }
     let written = outside
         .beneath(&base)
-        .write(&below, file.mode, file.content.expose().as_bytes());
-    written.map_err(|source| system(&path_field, &path, source))
+        .write(&below, file.mode, file.content.expose());
+    written.map_err(|source| system(field, &path, source))
 }
 
-/// Splits a path into a directory that is taken as it is, and what lies
+/// Splits a checked path into a directory that is taken as it is, and what lies
 /// beneath it, where no link is followed.
-fn split(field: &str, path: &Path, relative_to: &Path) -> Result<(PathBuf, PathBuf), StageError> {
-    let below = path.strip_prefix("/").unwrap_or(path);
-    beneath::check(below).map_err(|reason| StageError::Invalid {
-        field: field.into(),
-        path: path.to_owned(),
-        reason: reason.into(),
-    })?;
+fn split(path: &Path, relative_to: &Path) -> (PathBuf, PathBuf) {
     if path.is_relative() {
-        return Ok((relative_to.to_owned(), path.to_owned()));
+        return (relative_to.to_owned(), path.to_owned());
     }
     // Links in directories that were there before are the machine's own.
     let base = path
         .ancestors()
         .find(|dir| dir.is_dir())
         .unwrap_or_else(|| Path::new("/"));
-    Ok((
+    (
         base.to_owned(),
-        path.strip_prefix(base).unwrap_or(below).to_owned(),
-    ))
+        path.strip_prefix(base).unwrap_or(path).to_owned(),
+    )
 }
 
 fn system(field: &str, path: &Path, source: io::Error) -> StageError {

@@ -12,21 +12,23 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use vmpool_core::{Clock, Secret, StepId};
+use vmpool_core::agent::StepRecord;
+use vmpool_core::{Secret, StepId, StepOutcome};
 
 use super::leftovers::MARK;
 use super::nursery::Holder;
 use super::record::Record;
 use super::step::{RunningStep, Watcher};
 use super::{Host, Shared};
-use crate::holder::{Order, WAKE, to_frame};
+use crate::holder::{Order, WAKE, to_frame, write_result};
 use crate::supervisor;
 
 /// A step to be started.
 #[derive(Clone)]
 pub struct StepOrder {
-    /// The caller's id. A second step of the same id is refused.
-    pub id: StepId,
+    /// What the step is recorded as before it begins, with the caller's id. A
+    /// second step of the same id is refused.
+    pub record: StepRecord,
     /// Program and arguments; a program without `/` is looked for in the `PATH` of `env`.
     pub command: Vec<String>,
     /// The step's whole environment; nothing of the host's own is added.
@@ -47,7 +49,7 @@ pub struct StepOrder {
 impl fmt::Debug for StepOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StepOrder")
-            .field("id", &self.id)
+            .field("id", &self.record.id)
             .field("program", &self.command.first())
             .field("workdir", &self.workdir)
             .field("user", &self.user)
@@ -101,6 +103,42 @@ pub enum StartError {
     },
 }
 
+impl StepOrder {
+    /// Finds what no system call would take (P13). [`Host::start`] asks this
+    /// too, before anything is created.
+    pub fn check(&self) -> Result<(), StartError> {
+        let invalid = |field, reason: &str| {
+            Err(StartError::Invalid {
+                field,
+                reason: reason.into(),
+            })
+        };
+        if self.command.first().is_none_or(String::is_empty) {
+            return invalid("command", "names no program");
+        }
+        if self.command.iter().any(|argument| argument.contains('\0')) {
+            return invalid("command", "contains a NUL character");
+        }
+        if self
+            .env
+            .keys()
+            .any(|name| name.is_empty() || name.contains(['=', '\0']))
+        {
+            return invalid("env", "a name is empty or contains `=` or a NUL character");
+        }
+        if let Some((name, _)) = self.env.iter().find(|(_, value)| value.contains('\0')) {
+            return invalid(
+                "env",
+                &format!("the value of {name} contains a NUL character"),
+            );
+        }
+        match self.workdir.to_str() {
+            Some(path) if !path.contains('\0') && self.workdir.is_absolute() => Ok(()),
+            _ => invalid("workdir", "is not an absolute path in UTF-8"),
+        }
+    }
+}
+
 impl Host {
     /// Starts a step. It is recorded before its program is executed. A program
     /// that can't be executed is no error here: the step then ends `NotStarted`.
@@ -108,16 +146,47 @@ impl Host {
     /// # Cancel safety
     /// A dropped call goes on; [`Host::step`] finds the step.
     pub async fn start(&self, order: StepOrder) -> Result<RunningStep, StartError> {
-        check(&order)?;
-        let id = order.id.clone();
+        order.check()?;
+        let id = order.record.id.clone();
         let shared = self.shared.clone();
         let started = self.shared.starts.spawn(start(shared, order));
         started.await.unwrap_or(Err(StartError::Closed { id }))
     }
 }
 
+impl Host {
+    /// Writes down how a step ended in the end. It counts whatever its holder
+    /// tells, also after a restart. A step that could not be started is known
+    /// from then on, and can't be started any more.
+    pub fn record_result(&self, record: &StepRecord, outcome: &StepOutcome) -> io::Result<()> {
+        if let Some(step) = self.step(&record.id) {
+            if step.outcome().as_ref() == Some(outcome) {
+                return Ok(());
+            }
+            return write_result(step.dir(), outcome);
+        }
+        let dir = self.shared.steps_dir().join(dir_name(&record.id));
+        DirBuilder::new().mode(0o700).recursive(true).create(&dir)?;
+        let segment_bytes = self.shared.config.log_space.segment_bytes;
+        let known = Record {
+            step: record.clone(),
+            holder: None,
+            segment_bytes,
+        };
+        write_result(&dir, outcome)?;
+        known.write(&dir)?;
+        let step = RunningStep::ended(&dir, &known, outcome.clone());
+        self.shared
+            .table
+            .lock()
+            .steps
+            .insert(record.id.clone(), step);
+        Ok(())
+    }
+}
+
 async fn start(shared: Arc<Shared>, order: StepOrder) -> Result<RunningStep, StartError> {
-    let id = order.id.clone();
+    let id = order.record.id.clone();
     if shared.table.lock().sealed {
         return Err(StartError::StageEnded { id });
     }
@@ -180,15 +249,16 @@ async fn prepare(
     dir: &Path,
     holder: &mut Holder,
 ) -> Result<(RunningStep, Watcher), Failed> {
-    let id = order.id.clone();
+    let step = order.record.clone();
     let order = shared.complete(order, dir);
     let frame = to_frame(&order).map_err(|error| Failed("write its order", error))?;
     let at_gate = holder.give(&frame).await;
+    let at_gate = at_gate.map_err(|error| Failed("prepare its process", error))?;
+    let segment_bytes = order.log_space.segment_bytes;
     let record = Record {
-        id,
-        holder: at_gate.map_err(|error| Failed("prepare its process", error))?,
-        segment_bytes: order.log_space.segment_bytes,
-        started_at: Clock::system().now(),
+        step,
+        holder: Some(at_gate),
+        segment_bytes,
     };
     record
         .write(dir)
@@ -224,39 +294,6 @@ impl Shared {
             detached: order.detached,
             log_space: self.config.log_space,
         }
-    }
-}
-
-/// Finds what no system call would take, before anything is created (P13).
-fn check(order: &StepOrder) -> Result<(), StartError> {
-    let invalid = |field, reason: &str| {
-        Err(StartError::Invalid {
-            field,
-            reason: reason.into(),
-        })
-    };
-    if order.command.first().is_none_or(String::is_empty) {
-        return invalid("command", "names no program");
-    }
-    if order.command.iter().any(|argument| argument.contains('\0')) {
-        return invalid("command", "contains a NUL character");
-    }
-    if order
-        .env
-        .keys()
-        .any(|name| name.is_empty() || name.contains(['=', '\0']))
-    {
-        return invalid("env", "a name is empty or contains `=` or a NUL character");
-    }
-    if let Some((name, _)) = order.env.iter().find(|(_, value)| value.contains('\0')) {
-        return invalid(
-            "env",
-            &format!("the value of {name} contains a NUL character"),
-        );
-    }
-    match order.workdir.to_str() {
-        Some(path) if !path.contains('\0') && order.workdir.is_absolute() => Ok(()),
-        _ => invalid("workdir", "is not an absolute path in UTF-8"),
     }
 }
 

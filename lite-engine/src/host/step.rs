@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use vmpool_core::agent::StepRecord;
 use vmpool_core::{StepId, StepOutcome, StepStatus};
 
 use super::record::Record;
@@ -40,7 +41,8 @@ pub struct RunningStep {
 
 #[derive(Debug)]
 struct Shared {
-    id: StepId,
+    record: StepRecord,
+    dir: PathBuf,
     log: Arc<StepLog>,
     progress: watch::Receiver<Progress>,
     outcome: watch::Receiver<Option<StepOutcome>>,
@@ -51,7 +53,12 @@ struct Shared {
 impl RunningStep {
     /// The step's id.
     pub fn id(&self) -> &StepId {
-        &self.shared.id
+        &self.shared.record.id
+    }
+
+    /// What it was recorded as before it began.
+    pub fn record(&self) -> &StepRecord {
+        &self.shared.record
     }
 
     /// How the step ended, if it is over.
@@ -90,9 +97,19 @@ impl RunningStep {
         )
     }
 
+    /// Where the log begins: what was before was released.
+    pub fn log_begin(&self) -> io::Result<u64> {
+        let begin = self.shared.log.begin()?;
+        Ok(begin.unwrap_or_else(|| self.log_end()))
+    }
+
     /// Bytes in the log so far.
     pub fn log_end(&self) -> u64 {
         self.shared.progress.borrow().written
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.shared.dir
     }
 
     pub(super) fn release_log(&self, taken: u64) -> io::Result<bool> {
@@ -128,7 +145,8 @@ impl RunningStep {
         };
         Self {
             shared: Arc::new(Shared {
-                id: record.id.clone(),
+                record: record.step.clone(),
+                dir: dir.to_owned(),
                 log: Arc::new(StepLog::new(dir, record.segment_bytes)),
                 progress: watch::channel(progress).1,
                 outcome: watch::channel(Some(outcome)).1,
@@ -161,7 +179,8 @@ impl RunningStep {
             record,
         };
         let shared = Shared {
-            id: watcher.record.id.clone(),
+            record: watcher.record.step.clone(),
+            dir: watcher.dir.clone(),
             log,
             progress: progress_seen,
             outcome: outcome_seen,
@@ -227,7 +246,9 @@ impl Watcher {
                     .send_modify(|progress| progress.written = written);
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(step = %self.record.id, %error, "measure a step's log"),
+            Err(error) => {
+                tracing::warn!(step = %self.record.step.id, %error, "measure a step's log");
+            }
         }
     }
 

@@ -60,6 +60,11 @@ impl StepLog {
         self.measure(newest)
     }
 
+    /// Where the oldest segment begins, if there is one.
+    pub(crate) fn begin(&self) -> io::Result<Option<u64>> {
+        Ok(self.segments.starts()?.first().copied())
+    }
+
     /// Gives the space of the bytes before `taken` back, as far as whole
     /// segments go; of a log that has `ended`, all of it goes when all is taken.
     /// `taken` is at most `written`. Returns whether any space came free.

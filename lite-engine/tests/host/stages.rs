@@ -4,24 +4,23 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use lite_engine::host::{StageError, StartError};
-use vmpool_core::{Secret, StageFile, StageSetup, StepStatus};
+use lite_engine::host::{PlannedFile, StageError, StagePlan, StartError};
+use vmpool_core::{SecretBytes, StepStatus};
 
-use crate::support::{Machine, ended, is_alive, lines, pid};
+use crate::support::{Machine, ended, is_alive, lines, pid, whole_log};
 
-fn file(path: impl AsRef<Path>, mode: u32) -> StageFile {
-    StageFile {
+fn file(path: impl AsRef<Path>, mode: u32) -> PlannedFile {
+    PlannedFile {
         path: path.as_ref().to_owned(),
         mode,
-        content: Secret::new("content"),
+        content: SecretBytes::new(*b"content"),
     }
 }
 
-fn setup(workdir: Option<&Path>, files: Vec<StageFile>) -> StageSetup {
-    StageSetup {
+fn plan(workdir: Option<&Path>, files: Vec<PlannedFile>) -> StagePlan {
+    StagePlan {
         workdir: workdir.map(Path::to_owned),
         files,
-        ..StageSetup::default()
     }
 }
 
@@ -43,7 +42,7 @@ async fn a_stage_gets_its_files_for_nobody_else_to_see_and_cleaning_up_takes_all
         file("read-only", 0o400),
     ];
     let workdir = host
-        .prepare(setup(None, files.clone()))
+        .prepare(plan(None, files.clone()))
         .await
         .expect("prepared");
     assert!(workdir.starts_with(machine.path().join("host")));
@@ -57,7 +56,7 @@ async fn a_stage_gets_its_files_for_nobody_else_to_see_and_cleaning_up_takes_all
     assert_eq!(mode(&machine.path().join("host")), 0o700);
     assert_eq!(mode(&machine.path().join("host/steps")), 0o700);
     assert_eq!(
-        host.prepare(setup(None, files))
+        host.prepare(plan(None, files))
             .await
             .expect("prepared again"),
         workdir
@@ -71,10 +70,13 @@ async fn a_stage_gets_its_files_for_nobody_else_to_see_and_cleaning_up_takes_all
     host.clean_up().await.expect("cleaned up");
     assert!(!is_alive(sleep));
     assert_eq!(ended(&step).await.status, StepStatus::Cancelled);
-    let left: Vec<_> = fs::read_dir(machine.path().join("host"))
-        .expect("there")
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    let host_dir = machine.path().join("host");
+    assert!(!host_dir.join("stage").exists() && !host_dir.join("outside").exists());
+    let log = whole_log(&step).await;
+    assert!(
+        !log.is_empty(),
+        "a runner that comes back still finds the log"
+    );
     host.clean_up().await.expect("again");
 
     let late = host.start(machine.shell("late", "true")).await;
@@ -82,7 +84,7 @@ async fn a_stage_gets_its_files_for_nobody_else_to_see_and_cleaning_up_takes_all
         matches!(late, Err(StartError::StageEnded { .. })),
         "{late:?}"
     );
-    let late = host.prepare(StageSetup::default()).await;
+    let late = host.prepare(StagePlan::default()).await;
     assert!(matches!(late, Err(StageError::Ended)), "{late:?}");
 }
 
@@ -93,18 +95,16 @@ async fn p13_paths_that_lead_out_and_odd_modes_are_refused_by_field() {
     let paths = ["../out", "a/../../out", "", "/tmp/../etc/x"];
     for path in paths {
         let refused = host
-            .prepare(setup(None, vec![file("fine", 0o600), file(path, 0o600)]))
+            .prepare(plan(None, vec![file("fine", 0o600), file(path, 0o600)]))
             .await;
         let Err(StageError::Invalid { field, .. }) = refused else {
             panic!("{path}: {refused:?}")
         };
         assert_eq!(field, "files[1].path");
     }
-    let refused = host.prepare(setup(Some(Path::new("../out")), vec![])).await;
+    let refused = host.prepare(plan(Some(Path::new("../out")), vec![])).await;
     assert!(matches!(refused, Err(StageError::Invalid { field, .. }) if field == "workdir"));
-    let refused = host
-        .prepare(setup(None, vec![file("setuid", 0o4755)]))
-        .await;
+    let refused = host.prepare(plan(None, vec![file("setuid", 0o4755)])).await;
     assert!(matches!(refused, Err(StageError::Invalid { field, .. }) if field == "files[0].mode"));
     assert!(!machine.path().join("out").exists());
 }
@@ -116,15 +116,15 @@ async fn links_in_the_stage_s_folder_are_not_followed() {
     let outside = machine.path().join("outside");
     fs::create_dir(&outside).expect("created");
     fs::write(outside.join("file"), "kept").expect("written");
-    let workdir = host.prepare(StageSetup::default()).await.expect("prepared");
+    let workdir = host.prepare(StagePlan::default()).await.expect("prepared");
     symlink(&outside, workdir.join("link")).expect("linked");
     symlink(outside.join("file"), workdir.join("file")).expect("linked");
-    let refused = host.prepare(setup(None, vec![file("link/x", 0o600)])).await;
+    let refused = host.prepare(plan(None, vec![file("link/x", 0o600)])).await;
     assert!(
         matches!(refused, Err(StageError::System { .. })),
         "{refused:?}"
     );
-    host.prepare(setup(None, vec![file("file", 0o600)]))
+    host.prepare(plan(None, vec![file("file", 0o600)]))
         .await
         .expect("the link is replaced");
     host.clean_up().await.expect("cleaned up");
@@ -143,7 +143,7 @@ async fn a_folder_that_was_there_is_used_in_place_and_only_what_the_stage_create
     fs::write(project.join("source"), "kept").expect("written");
     let host = machine.host();
     let refused = host
-        .prepare(setup(Some(&project), vec![file("source", 0o600)]))
+        .prepare(plan(Some(&project), vec![file("source", 0o600)]))
         .await;
     assert!(
         matches!(refused, Err(StageError::Invalid { .. })),
@@ -153,7 +153,7 @@ async fn a_folder_that_was_there_is_used_in_place_and_only_what_the_stage_create
     let elsewhere = machine.path().join("new/deep/file");
     let files = vec![file("config/token", 0o600), file(&elsewhere, 0o600)];
     let workdir = host
-        .prepare(setup(Some(&project), files.clone()))
+        .prepare(plan(Some(&project), files.clone()))
         .await
         .expect("prepared");
     assert_eq!(workdir, project);
@@ -161,7 +161,7 @@ async fn a_folder_that_was_there_is_used_in_place_and_only_what_the_stage_create
     // Known after a restart too.
     host.close().await;
     let host = machine.host();
-    host.prepare(setup(Some(&project), files))
+    host.prepare(plan(Some(&project), files))
         .await
         .expect("prepared again");
     host.clean_up().await.expect("cleaned up");
@@ -179,7 +179,7 @@ async fn a_missing_folder_is_created_and_removed_again() {
     let host = machine.host();
     let workdir = machine.path().join("drone/src");
     assert_eq!(
-        host.prepare(setup(Some(&workdir), vec![]))
+        host.prepare(plan(Some(&workdir), vec![]))
             .await
             .expect("prepared"),
         workdir

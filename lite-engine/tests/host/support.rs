@@ -9,7 +9,8 @@ use lite_engine::log::LogSpace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use vmpool_core::{StepOutcome, StepStatus};
+use vmpool_core::agent::{Content, StepRecord};
+use vmpool_core::{StepOutcome, StepStatus, Timestamp};
 
 /// Longer than anything takes that works at all.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
@@ -60,7 +61,11 @@ impl Machine {
     pub(crate) fn program(&self, id: &str, command: &[&str]) -> StepOrder {
         let path = std::env::var("PATH").expect("a path");
         StepOrder {
-            id: id.into(),
+            record: StepRecord {
+                id: id.into(),
+                content: Content::default(),
+                started_at: Timestamp::default(),
+            },
             command: command.iter().map(ToString::to_string).collect(),
             env: [("PATH".to_owned(), path)].into(),
             secrets: Vec::new(),
