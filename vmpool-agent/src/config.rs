@@ -39,15 +39,15 @@ impl Default for LinkConfig {
             connect_timeout: Duration::from_secs(3),
             handshake_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(20),
-            prepare_timeout: Duration::from_secs(120),
-            cleanup_timeout: Duration::from_secs(60),
+            prepare_timeout: Duration::from_mins(2),
+            cleanup_timeout: Duration::from_mins(1),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
             dial_pause: Duration::from_millis(10),
             dial_pause_max: Duration::from_secs(2),
             gone_after_refused: Duration::from_secs(3),
-            gone_after_silent: Duration::from_secs(60),
-            renew_before: Duration::from_secs(3 * 24 * 60 * 60),
+            gone_after_silent: Duration::from_mins(1),
+            renew_before: Duration::from_hours(3 * 24),
         }
     }
 }

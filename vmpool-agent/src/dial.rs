@@ -4,15 +4,52 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::Uri;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use vmpool_core::agent::enrolment::machine_name;
+use vmpool_core::{LinkError, Machine};
 
 use crate::config::LinkConfig;
 use crate::tls::{self, Refusal};
+
+/// Where a machine's agent is, and whose certificate it must show.
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) name: ServerName<'static>,
+    /// The name as a gRPC client wants it.
+    pub(crate) origin: Uri,
+}
+
+impl Place {
+    pub(crate) fn of(machine: &Machine) -> Result<Self, LinkError> {
+        let id = &machine.id;
+        let address = machine.address;
+        let address = address.ok_or_else(|| LinkError::NoAddress {
+            machine: id.clone(),
+        })?;
+        let name = machine_name(id);
+        let bad_name = |error: &dyn std::error::Error| LinkError::Enrolment {
+            machine: id.clone(),
+            reason: format!("{name:?} can't be the name of a certificate: {error}"),
+        };
+        let origin = Uri::builder()
+            .scheme("https")
+            .authority(name.as_str())
+            .path_and_query("/");
+        let origin = origin.build().map_err(|error| bad_name(&error))?;
+        let name = ServerName::try_from(name.clone()).map_err(|error| bad_name(&error))?;
+        Ok(Self {
+            address,
+            name,
+            origin,
+        })
+    }
+}
 
 /// A connection whose other end has proved that it has a key.
 pub(crate) struct Dialled {
@@ -75,11 +112,11 @@ impl DialError {
 
 /// Connects once.
 pub(crate) async fn dial(
-    address: SocketAddr,
-    name: ServerName<'static>,
+    place: &Place,
     tls: ClientConfig,
     limits: &LinkConfig,
 ) -> Result<Dialled, DialError> {
+    let address = place.address;
     let tcp = timeout(limits.connect_timeout, TcpStream::connect(address))
         .await
         .map_err(|_| DialError::Silent {
@@ -88,7 +125,7 @@ pub(crate) async fn dial(
         })?
         .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
         .map_err(|source| DialError::Connect { address, source })?;
-    let handshake = TlsConnector::from(Arc::new(tls)).connect(name, tcp);
+    let handshake = TlsConnector::from(Arc::new(tls)).connect(place.name.clone(), tcp);
     let stream = timeout(limits.handshake_timeout, handshake)
         .await
         .map_err(|_| DialError::Slow {

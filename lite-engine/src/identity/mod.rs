@@ -13,6 +13,7 @@
 mod files;
 mod renewal;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,8 +100,8 @@ struct Inner {
     shown: RwLock<Shown>,
 }
 
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.shown.read();
         f.debug_struct("Identity")
             .field("name", &shown.name)
@@ -326,7 +327,7 @@ fn end_of(certificate: &CertificateDer<'_>) -> Result<UnixTime, String> {
     Ok(UnixTime::since_unix_epoch(Duration::from_secs(end)))
 }
 
-fn refused(reason: impl ToString) -> IdentityError {
+fn refused(reason: impl fmt::Display) -> IdentityError {
     IdentityError::Refused {
         reason: reason.to_string(),
     }

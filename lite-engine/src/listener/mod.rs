@@ -28,7 +28,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -85,7 +85,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             handshakes: 32,
             connections: 64,
-            enrolment: Duration::from_secs(60),
+            enrolment: Duration::from_mins(1),
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             grace: Duration::from_secs(2),
@@ -239,7 +239,8 @@ where
             };
             drop(permit);
             let Ok(_connection) = connections.try_acquire_owned() else {
-                return tracing::warn!(%peer, "closed a connection: there are too many");
+                tracing::warn!(%peer, "closed a connection: there are too many");
+                return close(stream, limits.handshake).await;
             };
             match stream.get_ref().1.alpn_protocol() {
                 Some(ENROL_ALPN) => {
@@ -255,7 +256,10 @@ where
                     enrolment.close().await;
                     tasks.http2(&limits, stream, agent).await;
                 }
-                _ => tracing::debug!(%peer, "closed a connection with nothing to speak"),
+                _ => {
+                    tracing::debug!(%peer, "closed a connection with nothing to speak");
+                    close(stream, limits.handshake).await;
+                }
             }
         });
     }
@@ -267,6 +271,11 @@ async fn handshake(tcp: TcpStream, acceptor: TlsAcceptor) -> std::io::Result<Tls
     let mut stream = acceptor.accept(tcp).await?;
     stream.fill_buf().await?;
     Ok(stream)
+}
+
+/// Tells the peer that this is the end, if it listens.
+async fn close(mut stream: TlsStream<TcpStream>, limit: Duration) {
+    let _ = timeout(limit, stream.shutdown()).await;
 }
 
 /// The tasks of all connections, and how they are told to end.

@@ -16,10 +16,10 @@ use crate::tls;
 
 /// How far back certificates reach: the clock of a machine that boots may be
 /// behind.
-const BACKDATED: Duration = Duration::from_secs(24 * 60 * 60);
+const BACKDATED: Duration = Duration::from_hours(24);
 
 /// How long a deployment's CA is good for.
-const CA_LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
+const CA_LIFE: Duration = Duration::from_hours(20 * 365 * 24);
 
 /// A CA that signs leaves and no further CA.
 pub(super) fn ca(

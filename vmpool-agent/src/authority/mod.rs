@@ -33,10 +33,10 @@ use self::seal::Derived;
 
 /// How long a runner's certificate is good for. A new one is made when half of
 /// it is over.
-const RUNNER_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+const RUNNER_LIFE: Duration = Duration::from_hours(24);
 
 /// How long a machine's certificate is good for.
-const MACHINE_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const MACHINE_LIFE: Duration = Duration::from_hours(7 * 24);
 
 /// Why the deployment's root of trust can't be had.
 #[derive(Debug, thiserror::Error)]

@@ -9,11 +9,9 @@
 mod csr;
 mod proof;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,7 +27,7 @@ pub(crate) use self::csr::{CsrError, key_of_csr};
 use crate::authority::{Authority, AuthorityError};
 use crate::config::LinkConfig;
 use crate::connection::{self, Http2, Http2Error, Tasks};
-use crate::dial::{DialError, Dialled, dial};
+use crate::dial::{DialError, Dialled, Place, dial};
 use crate::reason;
 use crate::tls::{self, AnyKey};
 
@@ -92,18 +90,17 @@ pub(crate) struct Enroller<'a> {
 }
 
 impl Enroller<'_> {
-    /// Enrols `machine`, whose agent listens at `address`, and says which key
-    /// it has. `pin` is the key that it must have, if one is known.
+    /// Enrols `machine`, whose agent is at `place`, and says which key it has.
+    /// `pin` is the key that it must have, if one is known.
     pub(crate) async fn enrol(
         &self,
         machine: &Machine,
-        address: SocketAddr,
-        name: ServerName<'static>,
+        place: &Place,
         pin: Option<KeyHash>,
     ) -> Result<KeyHash, EnrolError> {
         let runner = self.authority.runner(SystemTime::now())?;
         let config = tls::config(Arc::new(AnyKey), runner, ENROL_ALPN);
-        let dialled = dial(address, name, config, self.limits).await?;
+        let dialled = dial(place, config, self.limits).await?;
         let key = tls::hash(&dialled.key);
         if pin.is_some_and(|pin| pin != key) {
             return Err(EnrolError::OtherKey);
@@ -114,20 +111,20 @@ impl Enroller<'_> {
         let _stop_on_drop = stop.drop_guard();
         let (http, connection) = connection::start(dialled.stream, &tasks, self.limits).await?;
         tasks.spawn(connection);
-        self.over(http, machine, &dialled.key, &exporter).await?;
+        let agent = EnrolmentClient::with_origin(http, place.origin.clone())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        self.over(agent, machine, &dialled.key, &exporter).await?;
         Ok(key)
     }
 
     async fn over(
         &self,
-        http: Http2,
+        mut agent: EnrolmentClient<Http2>,
         machine: &Machine,
         presented: &[u8],
         exporter: &[u8; EXPORTER_LEN],
     ) -> Result<(), EnrolError> {
-        let mut agent = EnrolmentClient::new(http)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
         let begin = agent.begin(BeginRequest {
             machine_id: machine.id.as_str().to_owned(),
             order_id: machine.order.as_str().to_owned(),

@@ -2,16 +2,13 @@
 //! first time, else reconnect, and dial again with capped back-off for as long
 //! as that may help.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use http::Uri;
-use rustls::pki_types::ServerName;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
-use vmpool_core::agent::enrolment::{SERVE_ALPN, machine_name};
+use vmpool_core::agent::enrolment::SERVE_ALPN;
 use vmpool_core::{AgentReport, KeyHash, LinkError, Machine, PinError, PinKey, Term};
 use vmpool_proto::agent::v1::OpenRequest;
 
@@ -20,7 +17,7 @@ use super::renewal::Renewal;
 use super::slot::Slot;
 use crate::authority::Authority;
 use crate::config::LinkConfig;
-use crate::dial::{DialError, Dialled, dial, plain};
+use crate::dial::{DialError, Dialled, Place, dial, plain};
 use crate::enrol::{EnrolError, Enroller};
 use crate::executor::wire;
 use crate::reason;
@@ -41,6 +38,7 @@ pub(super) struct Dialling<'a> {
     pub(super) config: &'a LinkConfig,
     pub(super) tracker: &'a TaskTracker,
     pub(super) machine: &'a Machine,
+    pub(super) place: Place,
     pub(super) term: Term,
     /// `None`: the machine is enrolled, and must be the one that it was.
     pub(super) pins: Option<&'a dyn PinKey>,
@@ -75,20 +73,12 @@ impl From<DialError> for Failure {
     }
 }
 
-/// Where a machine's agent is and what its certificate must say.
-struct Place {
-    address: SocketAddr,
-    name: ServerName<'static>,
-    origin: Uri,
-}
-
 impl Dialling<'_> {
     pub(super) async fn connect(
         &self,
         slot: &Arc<Slot>,
         patience: Patience,
     ) -> Result<(Arc<Kept>, AgentReport), LinkError> {
-        let place = self.place()?;
         let mut pauses = ExponentialBuilder::new()
             .with_min_delay(self.config.dial_pause)
             .with_max_delay(self.config.dial_pause_max)
@@ -98,7 +88,7 @@ impl Dialling<'_> {
         let began = Instant::now();
         let mut refused_since = None;
         loop {
-            let (reason, nobody_listens) = match self.attempt(slot, &place).await {
+            let (reason, nobody_listens) = match Box::pin(self.attempt(slot)).await {
                 Ok(opened) => return Ok(opened),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing {
@@ -126,33 +116,9 @@ impl Dialling<'_> {
         }
     }
 
-    fn place(&self) -> Result<Place, LinkError> {
-        let machine = &self.machine.id;
-        let address = self.machine.address;
-        let address = address.ok_or_else(|| LinkError::NoAddress {
-            machine: machine.clone(),
-        })?;
-        let name = machine_name(machine);
-        let bad_name = |reason: String| self.not_enrolled(format!("its name: {reason}"));
-        Ok(Place {
-            address,
-            origin: Uri::builder()
-                .scheme("https")
-                .authority(name.as_str())
-                .path_and_query("/")
-                .build()
-                .map_err(|error| bad_name(error.to_string()))?,
-            name: ServerName::try_from(name).map_err(|error| bad_name(error.to_string()))?,
-        })
-    }
-
     /// Uses the open connection, or makes one. Who dials the same machine
     /// meanwhile has its turn after this attempt.
-    async fn attempt(
-        &self,
-        slot: &Arc<Slot>,
-        place: &Place,
-    ) -> Result<(Arc<Kept>, AgentReport), Failure> {
+    async fn attempt(&self, slot: &Arc<Slot>) -> Result<(Arc<Kept>, AgentReport), Failure> {
         let _turn = slot
             .dial()
             .acquire()
@@ -162,7 +128,7 @@ impl Dialling<'_> {
             let report = self.open(&kept).await?;
             return Ok((kept, report));
         }
-        let dialled = self.dial_enrolled(slot, place).await?;
+        let dialled = self.dial_enrolled(slot).await?;
         let key = tls::hash(&dialled.key);
         let renewal = Renewal {
             authority: Arc::clone(self.authority),
@@ -175,7 +141,7 @@ impl Dialling<'_> {
         };
         if dialled.expired() {
             // Good for this one call; the next attempt meets the new certificate.
-            let kept = self.start(slot, place, dialled, None).await?;
+            let kept = self.start(slot, dialled, None).await?;
             renewal
                 .renew(kept.agent())
                 .await
@@ -185,7 +151,7 @@ impl Dialling<'_> {
                 nobody_listens: false,
             });
         }
-        let kept = self.start(slot, place, dialled, Some(renewal)).await?;
+        let kept = self.start(slot, dialled, Some(renewal)).await?;
         let report = self.open(&kept).await?;
         if slot.keep(&kept) {
             return Ok((kept, report));
@@ -204,27 +170,26 @@ impl Dialling<'_> {
     async fn start(
         &self,
         slot: &Arc<Slot>,
-        place: &Place,
         dialled: Dialled,
         renewal: Option<Renewal>,
     ) -> Result<Arc<Kept>, Failure> {
-        let origin = place.origin.clone();
+        let origin = self.place.origin.clone();
         Kept::start(dialled, origin, slot, self.tracker, self.config, renewal)
             .await
             .map_err(|error| Failure::passing(&error))
     }
 
     /// A TLS connection to the machine, after enrolment where it needs that.
-    async fn dial_enrolled(&self, slot: &Slot, place: &Place) -> Result<Dialled, Failure> {
+    async fn dial_enrolled(&self, slot: &Slot) -> Result<Dialled, Failure> {
         let known = slot.key().or(self.machine.key);
         let pin = match known {
             Some(pin) => Some(pin),
-            None => self.enrol(slot, place, None).await?,
+            None => self.enrol(slot, None).await?,
         };
-        match self.dial(place, pin).await {
+        match self.dial(pin).await {
             Err(error) if error.refusal() == Some(Refusal::NotEnrolled) => {
-                let pin = self.enrol(slot, place, pin).await?;
-                Ok(self.dial(place, pin).await?)
+                let pin = self.enrol(slot, pin).await?;
+                Ok(self.dial(pin).await?)
             }
             Err(error) if error.refusal() == Some(Refusal::OtherKey) => Err(Failure::Final(
                 self.not_enrolled(Refusal::OtherKey.to_string()),
@@ -240,8 +205,8 @@ impl Dialling<'_> {
         }
     }
 
-    async fn dial(&self, place: &Place, pin: Option<KeyHash>) -> Result<Dialled, DialError> {
-        let address = place.address;
+    async fn dial(&self, pin: Option<KeyHash>) -> Result<Dialled, DialError> {
+        let address = self.place.address;
         let runner =
             self.authority
                 .runner(SystemTime::now())
@@ -254,16 +219,11 @@ impl Dialling<'_> {
             pin,
         };
         let tls = tls::config(Arc::new(verifier), runner, SERVE_ALPN);
-        dial(address, place.name.clone(), tls, self.config).await
+        dial(&self.place, tls, self.config).await
     }
 
     /// `None`: the agent is enrolled already.
-    async fn enrol(
-        &self,
-        slot: &Slot,
-        place: &Place,
-        pin: Option<KeyHash>,
-    ) -> Result<Option<KeyHash>, Failure> {
+    async fn enrol(&self, slot: &Slot, pin: Option<KeyHash>) -> Result<Option<KeyHash>, Failure> {
         let pins = self.pins()?;
         let Self {
             authority,
@@ -277,10 +237,7 @@ impl Dialling<'_> {
             tracker,
             pins,
         };
-        match enroller
-            .enrol(self.machine, place.address, place.name.clone(), pin)
-            .await
-        {
+        match enroller.enrol(self.machine, &self.place, pin).await {
             Ok(key) => {
                 slot.set_key(key);
                 Ok(Some(key))

@@ -36,6 +36,7 @@ pub(crate) use self::kept::Kept;
 use self::slot::Slot;
 use crate::authority::Authority;
 use crate::config::LinkConfig;
+use crate::dial::Place;
 use crate::executor::wire;
 use crate::reason;
 
@@ -85,7 +86,9 @@ impl Agents {
     pub async fn shutdown(&self) {
         self.0.stop.cancel();
         let slots = std::mem::take(&mut *self.0.slots.lock());
-        slots.values().for_each(|slot| slot.close());
+        for slot in slots.values() {
+            slot.close();
+        }
         self.0.tracker.close();
         self.0.tracker.wait().await;
     }
@@ -106,7 +109,7 @@ impl Agents {
         if let Some(kept) = slot.current() {
             return Ok(kept);
         }
-        let dialling = self.dialling(machine, term, None);
+        let dialling = self.dialling(machine, term, None)?;
         Ok(
             until_closed(&slot, dialling.connect(&slot, Patience::Bounded))
                 .await?
@@ -130,21 +133,22 @@ impl Agents {
         machine: &'a Machine,
         term: Term,
         pins: Option<&'a dyn PinKey>,
-    ) -> Dialling<'a> {
+    ) -> Result<Dialling<'a>, LinkError> {
         let Shared {
             authority,
             config,
             tracker,
             ..
         } = &*self.0;
-        Dialling {
+        Ok(Dialling {
             authority,
             config,
             tracker,
             machine,
+            place: Place::of(machine)?,
             term,
             pins,
-        }
+        })
     }
 }
 
@@ -189,7 +193,7 @@ impl AgentLink for Agents {
         pins: &dyn PinKey,
     ) -> Result<AgentReport, LinkError> {
         let slot = self.slot(&machine.id);
-        let dialling = self.dialling(machine, term, Some(pins));
+        let dialling = self.dialling(machine, term, Some(pins))?;
         Ok(
             until_closed(&slot, dialling.connect(&slot, Patience::Endless))
                 .await?

@@ -18,8 +18,9 @@ use crate::connection::Http2;
 use crate::enrol::{CsrError, key_of_csr};
 use crate::{reason, tls};
 
-/// How long until a renewal that failed is tried again.
-const RETRY: Duration = Duration::from_secs(60 * 60);
+/// The pause after each renewal, and after one that failed: whatever the
+/// certificates' dates are, nobody is kept busy by them.
+const PAUSE: Duration = Duration::from_hours(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RenewalError {
@@ -54,11 +55,9 @@ impl Renewal {
     /// Renews for as long as it is polled.
     pub(super) async fn keep(mut self, agent: AgentClient<Http2>) -> Infallible {
         loop {
-            let due = self
-                .end
-                .checked_sub(self.before)
-                .unwrap_or(SystemTime::UNIX_EPOCH);
-            sleep(due.duration_since(SystemTime::now()).unwrap_or_default()).await;
+            let due = self.end.checked_sub(self.before);
+            let due = due.and_then(|due| due.duration_since(SystemTime::now()).ok());
+            sleep(due.unwrap_or_default()).await;
             // Boxed, so that waiting for days does not hold a call's memory.
             match Box::pin(self.renew(agent.clone())).await {
                 Ok(end) => self.end = end,
@@ -66,9 +65,9 @@ impl Renewal {
                     let machine = &self.machine;
                     let error = reason::chain(&error);
                     tracing::warn!(%machine, %error, "could not renew a machine's certificate");
-                    sleep(RETRY).await;
                 }
             }
+            sleep(PAUSE).await;
         }
     }
 
