@@ -35,6 +35,8 @@ pub(crate) fn terminate(root: &Root, ids: &[MachineId]) -> Result<Terminating, P
     let mut asked = HashSet::new();
     let mut gone = Vec::new();
     let mut left = ids.to_vec();
+    // One that can't be ended does not keep the others from it.
+    let mut failure = None;
     loop {
         let held = held(root, &left).map_err(|error| failed(attempted(&left), error))?;
         let census = Census::take().map_err(|error| failed(attempted(&left), error))?;
@@ -48,7 +50,10 @@ pub(crate) fn terminate(root: &Root, ids: &[MachineId]) -> Result<Terminating, P
         });
         let time = AT_MOST.saturating_sub(begun.elapsed());
         if left.is_empty() || time.is_zero() {
-            return Ok(Terminating { gone });
+            return match failure.filter(|_| !left.is_empty()) {
+                Some(error) => Err(error),
+                None => Ok(Terminating { gone }),
+            };
         }
         let mut waited_for = Vec::new();
         for id in &left {
@@ -60,12 +65,12 @@ pub(crate) fn terminate(root: &Root, ids: &[MachineId]) -> Result<Terminating, P
             match supervisor {
                 Some(supervisor) if !is_deaf => {
                     if asked.insert(id.clone()) {
-                        ask(supervisor)?;
+                        failure = ask(supervisor).err().or(failure);
                     }
                     waited_for.push(supervisor);
                 }
                 None if !census.has(id) => {}
-                _ => kill(id)?,
+                _ => failure = kill(id).err().or(failure),
             }
         }
         if waited_for.is_empty() {

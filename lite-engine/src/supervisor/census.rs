@@ -162,15 +162,23 @@ impl Mark {
     /// Looks for it; a process of another user, or one that has just ended, shows none.
     fn read(pid: i32) -> Option<Self> {
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        Self::find(&arguments, || {
+            fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+        })
+    }
+
+    fn find(arguments: &[u8], environment: impl FnOnce() -> Vec<u8>) -> Option<Self> {
         let mut arguments = arguments.split(|&byte| byte == 0).skip(1);
         let (role, subject) = (arguments.next(), arguments.next());
         let is = |what: &str| role == Some(what.as_bytes());
         let is_supervisor = is(SUPERVISOR);
         // A process that guards its memory does not show its environment.
-        let named = subject.filter(|_| is_supervisor || is(AGENT) || is(holder::ARGUMENT));
+        let named = subject.filter(|subject| {
+            !subject.is_empty() && (is_supervisor || is(AGENT) || is(holder::ARGUMENT))
+        });
         let environment = match named {
             Some(_) if !is_supervisor => Vec::new(),
-            _ => fs::read(format!("/proc/{pid}/environ")).unwrap_or_default(),
+            _ => environment(),
         };
         let variable = |name: &str| {
             environment
@@ -208,5 +216,27 @@ mod tests {
         let mut found: Vec<_> = descendants(&processes, [7]).map(|stat| stat.pid).collect();
         found.sort_unstable();
         assert_eq!(found, [7, 9]);
+    }
+
+    #[test]
+    fn a_mark_is_an_argument_of_ours_or_a_variable_of_anybodys() {
+        let found = |arguments: &str, environment: &str| {
+            let mark = Mark::find(arguments.as_bytes(), || environment.as_bytes().to_vec())?;
+            Some((mark.machine.to_string(), mark.is_supervisor))
+        };
+        let marked = |is_supervisor| Some(("m".to_owned(), is_supervisor));
+        assert_eq!(found("vmpool\0supervise-machine\0m\0", ""), marked(true));
+        assert_eq!(found("vmpool\0run-machine\0m\0", ""), marked(false));
+        assert_eq!(found("vmpool\0hold-steps\0m\0", ""), marked(false));
+        assert_eq!(
+            found("sleep\0 1\0", "A=b\0VMPOOL_MACHINE=m\0"),
+            marked(false)
+        );
+        assert_eq!(
+            found("vmpool\0hold-steps\0", "VMPOOL_MACHINE=m\0"),
+            marked(false)
+        );
+        assert_eq!(found("grep\0x\0m\0", "VMPOOL_MACHINE_TAGS={}\0"), None);
+        assert_eq!(found("", ""), None);
     }
 }

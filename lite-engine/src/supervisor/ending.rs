@@ -41,8 +41,8 @@ pub enum Ending {
     LifelineClosed,
     /// Its agent ended.
     AgentEnded(AgentEnd),
-    /// Its agent never began.
-    NotStarted {
+    /// Its supervisor could not start the agent, or not go on.
+    Failed {
         /// What went wrong.
         reason: String,
     },
@@ -90,7 +90,7 @@ impl fmt::Display for Ending {
             Self::AgentEnded(AgentEnd::Killed(signal)) => {
                 write!(f, "its agent was killed by signal {signal}")
             }
-            Self::NotStarted { reason } => write!(f, "its agent did not start: {reason}"),
+            Self::Failed { reason } => write!(f, "its supervisor failed: {reason}"),
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::process::{ProcessId, Stat};
 /// How often new processes are looked for before the killing begins.
 const PASSES: usize = 16;
 
+/// How many of the killed are waited for, a descriptor each; the others don't take longer.
+const WAITED_FOR: usize = 64;
+
 /// Waits between two rounds of killing grow to this.
 const SLOWEST: Duration = Duration::from_secs(1);
 
@@ -25,7 +28,6 @@ const SLOWEST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Held {
     fd: OwnedFd,
-    pid: i32,
 }
 
 impl Held {
@@ -41,10 +43,7 @@ impl Held {
         };
         // The descriptor is of whoever has the pid now: that must be the one meant.
         let same = Stat::read(process.pid).is_ok_and(|stat| stat.start == process.start);
-        Ok(same.then_some(Self {
-            fd,
-            pid: process.pid,
-        }))
+        Ok(same.then_some(Self { fd }))
     }
 
     /// Signals it; one that has ended gets none.
@@ -89,40 +88,41 @@ pub(super) fn purge(
     let mut pause = Duration::from_millis(20);
     loop {
         let stopped = stop_all(&mut find)?;
+        let mut dying = Vec::new();
         for process in &stopped {
-            // Not ours to kill: it shows in what is returned.
+            let Some(process) = Held::hold(*process)? else {
+                continue;
+            };
+            // One that is not ours to kill shows in what is returned.
             let _ = process.signal(Signal::KILL);
+            if dying.len() < WAITED_FOR {
+                dying.push(process);
+            }
         }
         let time = until.saturating_duration_since(Instant::now());
         if stopped.is_empty() || time.is_zero() {
             return Ok(stopped.into_iter().map(|process| process.pid).collect());
         }
-        wait(&stopped, pause.min(time))?;
+        wait(&dying, pause.min(time))?;
         pause = SLOWEST.min(pause * 2);
     }
 }
 
-fn stop_all(find: &mut impl FnMut() -> io::Result<Vec<ProcessId>>) -> io::Result<Vec<Held>> {
-    let mut seen = HashSet::new();
-    let mut stopped = Vec::new();
+/// Stops whatever `find` names until it names nobody new.
+fn stop_all(
+    find: &mut impl FnMut() -> io::Result<Vec<ProcessId>>,
+) -> io::Result<HashSet<ProcessId>> {
+    let mut stopped = HashSet::new();
     for _ in 0..PASSES {
-        let before = seen.len();
+        let before = stopped.len();
         for process in find()? {
-            if !seen.insert((process.pid, process.start)) {
-                continue;
-            }
-            match Held::hold(process) {
-                Ok(None) => {}
-                Ok(Some(process)) => {
-                    let _ = process.signal(Signal::STOP);
-                    stopped.push(process);
-                }
-                // More processes than descriptors: these first, the others next time.
-                Err(_) if !stopped.is_empty() => return Ok(stopped),
-                Err(error) => return Err(error),
+            if stopped.insert(process)
+                && let Some(process) = Held::hold(process)?
+            {
+                let _ = process.signal(Signal::STOP);
             }
         }
-        if seen.len() == before {
+        if stopped.len() == before {
             break;
         }
     }

@@ -19,8 +19,9 @@ use super::census::{descendants, kill_machine};
 use super::console::Console;
 use super::ending::{AgentEnd, Ending, Event, OnAgentDeath};
 use super::folder::Folder;
-use super::handover::{Message, agent_command, receive, send};
+use super::handover::{agent_command, receive, send};
 use super::purge::purge;
+use super::request::Request;
 use crate::holder::close_inherited;
 use crate::process::{self, ProcessId};
 
@@ -51,12 +52,15 @@ pub(super) fn supervise(machine: MachineId) -> io::Result<ExitCode> {
         lifeline: links.next(),
         agent: None,
     };
-    let ending = match watch.start(&message, &listener, input) {
-        Ok(()) => watch.until_an_event()?.ending(OnAgentDeath::default()),
-        Err(error) => Ending::NotStarted {
+    let started = watch.start(&message.request, &listener, input);
+    // The agent has the secret now, and it alone.
+    drop(message);
+    let ending = started.and_then(|()| watch.until_an_event()).map_or_else(
+        |error| Ending::Failed {
             reason: error.to_string(),
         },
-    };
+        |event| event.ending(OnAgentDeath::default()),
+    );
     // A restarted agent would listen there again; from here on none will.
     drop(listener);
     watch.end(&ending)?;
@@ -113,7 +117,7 @@ struct Reaped {
 impl Watch {
     fn start(
         &mut self,
-        message: &Message,
+        request: &Request,
         listener: &OwnedFd,
         output: io::PipeWriter,
     ) -> io::Result<()> {
@@ -124,7 +128,7 @@ impl Watch {
             .stdout(output.try_clone()?)
             .stderr(output);
         self.agent = Some(spawn(command)?);
-        send(&socket, &self.folder, &message.request, &[listener.as_fd()])
+        send(&socket, &self.folder, request, &[listener.as_fd()])
     }
 
     fn until_an_event(&mut self) -> io::Result<Event> {

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use tokio::join;
 use vmpool_core::{ListedState, Provider};
 
 use crate::harness::{
-    Agent, Embedder, Place, await_that, processes_of, signal, supervisor_of, unique,
+    Agent, Embedder, Place, Stragglers, await_that, processes_of, signal, supervisor_of, unique,
+    unique_number,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,8 +31,8 @@ async fn p10_terminate_ends_all_processes_and_the_disk() {
 async fn p10_processes_that_shed_their_mark_end_too() {
     let place = Place::new();
     let (id, mut agent) = place.launch_one().await;
-    let seconds = crate::harness::unique_number();
-    let stragglers = crate::harness::Stragglers(seconds.clone());
+    let seconds = unique_number();
+    let stragglers = Stragglers(seconds.clone());
     agent.ask(&format!("run env -i setsid setsid sleep {seconds} & exit"));
     await_that("it runs", || stragglers.count() == 1);
     place.terminate(&id).await;
@@ -52,6 +54,25 @@ async fn p10_processes_that_fork_all_the_time_end_too() {
     });
     place.terminate(&id).await;
     assert_eq!(processes_of(&id), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_more_processes_than_descriptors_end_too() {
+    let place = Place::new();
+    let (id, mut agent) = place.launch_one().await;
+    let supervisor = supervisor_of(&id).to_string();
+    let limited = Command::new("prlimit")
+        .args(["--nofile=80", "--pid", &supervisor])
+        .status();
+    assert!(limited.expect("prlimit, of util-linux").success());
+    let seconds = unique_number();
+    agent.ask(&format!(
+        "run for n in $(seq 200); do setsid sleep {seconds} & done"
+    ));
+    let stragglers = Stragglers(seconds);
+    await_that("they all run", || stragglers.count() == 200);
+    place.terminate(&id).await;
+    assert_eq!((processes_of(&id), stragglers.count()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
