@@ -62,6 +62,13 @@ pub trait AgentLink: Send + Sync + 'static {
         pins: &dyn PinKey,
     ) -> Result<AgentReport, LinkError>;
 
+    /// What last kept [`AgentLink::open`] from connecting, for the reason of
+    /// whoever gives up waiting for it (P3).
+    fn trouble(&self, id: &MachineId) -> Option<String> {
+        let _ = id;
+        None
+    }
+
     /// The health of a machine's connection. [`Health::Unconnected`] until it is open.
     fn health(&self, id: &MachineId) -> watch::Receiver<Health>;
 

@@ -44,6 +44,41 @@ pub(super) struct Dialling<'a> {
     pub(super) pins: Option<&'a dyn PinKey>,
 }
 
+/// How long an agent has been out of reach.
+struct Wait {
+    began: Instant,
+    refused_since: Option<Instant>,
+}
+
+impl Wait {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            refused_since: None,
+        }
+    }
+
+    /// One more attempt has failed. Says why the agent counts as gone, if it does.
+    fn in_vain(&mut self, nobody_listens: bool, config: &LinkConfig) -> Option<String> {
+        let now = Instant::now();
+        self.refused_since = nobody_listens.then(|| self.refused_since.unwrap_or(now));
+        let LinkConfig {
+            gone_after_refused,
+            gone_after_silent,
+            ..
+        } = *config;
+        if self
+            .refused_since
+            .is_some_and(|since| now - since >= gone_after_refused)
+        {
+            let span = plain(gone_after_refused);
+            return Some(format!("nobody listens there for {span}"));
+        }
+        let span = plain(gone_after_silent);
+        (now - self.began >= gone_after_silent).then(|| format!("not reached for {span}"))
+    }
+}
+
 /// Why one attempt came to nothing.
 enum Failure {
     /// Dialling again can't mend it.
@@ -85,8 +120,7 @@ impl Dialling<'_> {
             .with_jitter()
             .without_max_times()
             .build();
-        let began = Instant::now();
-        let mut refused_since = None;
+        let mut wait = Wait::new();
         loop {
             let (reason, nobody_listens) = match Box::pin(self.attempt(slot)).await {
                 Ok(opened) => return Ok(opened),
@@ -97,20 +131,10 @@ impl Dialling<'_> {
                 }) => (reason, nobody_listens),
             };
             tracing::debug!(machine = %self.machine.id, %reason, "an agent was not reached");
-            let now = Instant::now();
-            refused_since = nobody_listens.then(|| refused_since.unwrap_or(now));
-            let refused_for = refused_since.map_or(std::time::Duration::ZERO, |since| now - since);
-            if patience == Patience::Bounded {
-                if refused_for >= self.config.gone_after_refused {
-                    let for_ = plain(self.config.gone_after_refused);
-                    return Err(
-                        self.unreachable(format!("{reason}: nobody listens there for {for_}"))
-                    );
-                }
-                if now - began >= self.config.gone_after_silent {
-                    let for_ = plain(self.config.gone_after_silent);
-                    return Err(self.unreachable(format!("{reason}: not reached for {for_}")));
-                }
+            slot.set_trouble(reason.clone());
+            let gone = wait.in_vain(nobody_listens, self.config);
+            if let Some(why) = gone.filter(|_| patience == Patience::Bounded) {
+                return Err(self.unreachable(format!("{reason}: {why}")));
             }
             sleep(pauses.next().unwrap_or(self.config.dial_pause_max)).await;
         }

@@ -201,6 +201,11 @@ impl AgentLink for Agents {
         )
     }
 
+    fn trouble(&self, id: &MachineId) -> Option<String> {
+        let slot = self.0.slots.lock().get(id).cloned();
+        slot.and_then(|slot| slot.trouble())
+    }
+
     fn health(&self, id: &MachineId) -> watch::Receiver<Health> {
         self.slot(id).health()
     }

@@ -31,6 +31,7 @@ pub(super) struct Slot {
 struct State {
     key: Option<KeyHash>,
     current: Option<Arc<Kept>>,
+    trouble: Option<String>,
 }
 
 impl Slot {
@@ -67,6 +68,15 @@ impl Slot {
         self.state.lock().key = Some(key);
     }
 
+    /// What kept the last attempt from connecting.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.state.lock().trouble.clone()
+    }
+
+    pub(super) fn set_trouble(&self, trouble: String) {
+        self.state.lock().trouble = Some(trouble);
+    }
+
     /// The open connection.
     pub(super) fn current(&self) -> Option<Arc<Kept>> {
         self.state
@@ -87,6 +97,7 @@ impl Slot {
             return false;
         }
         state.current = Some(Arc::clone(kept));
+        state.trouble = None;
         self.health.send_replace(Health::Answering {
             at: self.clock.now(),
         });

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use vmpool_core::{AgentLink, Health, LinkError, Machine, MachineId, Term};
@@ -152,7 +151,7 @@ async fn a_connection_that_is_open_is_used_again() {
 }
 
 #[tokio::test]
-async fn p8_a_machine_that_still_boots_is_dialled_until_it_answers() {
+async fn p3_a_machine_that_still_boots_is_dialled_until_it_answers_and_its_trouble_is_told() {
     let deployment = Deployment::new();
     let mut host = deployment.host("m-1");
     let free = TcpListener::bind("127.0.0.1:0").await.expect("an address");
@@ -160,11 +159,16 @@ async fn p8_a_machine_that_still_boots_is_dialled_until_it_answers() {
     drop(free);
     let machine = host.machine();
     let boots = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let refused = |trouble: String| trouble.contains("refused");
+        until("a refusal", || {
+            deployment.agents.trouble(&host.id).is_some_and(refused)
+        })
+        .await;
         host.boot().await;
     };
     let (opened, ()) = tokio::join!(deployment.open(machine), boots);
     opened.expect("a connection");
+    assert_eq!(deployment.agents.trouble(&host.id), None, "it is over");
 }
 
 #[tokio::test]
