@@ -22,7 +22,7 @@ pub(super) enum Event {
     /// Nobody holds the other end of the lifeline any more.
     LifelineClosed,
     /// The agent's process ended.
-    AgentEnded(AgentEnd),
+    AgentEnded(AgentExit),
 }
 
 /// Why a machine ends, or has ended.
@@ -40,7 +40,7 @@ pub enum Ending {
     /// The process it was attached to is gone.
     LifelineClosed,
     /// Its agent ended.
-    AgentEnded(AgentEnd),
+    AgentEnded(AgentExit),
     /// Its supervisor could not start the agent, or not go on.
     Failed {
         /// What went wrong.
@@ -51,7 +51,7 @@ pub enum Ending {
 /// How an agent's process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AgentEnd {
+pub enum AgentExit {
     /// By itself.
     Exited(i32),
     /// By this signal.
@@ -69,7 +69,7 @@ impl Event {
     }
 }
 
-impl AgentEnd {
+impl AgentExit {
     /// Reads a wait status; `None` for one that is no end.
     pub(super) fn of(status: WaitStatus) -> Option<Self> {
         let killed = || status.terminating_signal().map(Self::Killed);
@@ -84,10 +84,10 @@ impl fmt::Display for Ending {
                 write!(f, "process {by} asked for its end (signal {signal})")
             }
             Self::LifelineClosed => f.write_str("the process it was attached to is gone"),
-            Self::AgentEnded(AgentEnd::Exited(code)) => {
+            Self::AgentEnded(AgentExit::Exited(code)) => {
                 write!(f, "its agent exited with code {code}")
             }
-            Self::AgentEnded(AgentEnd::Killed(signal)) => {
+            Self::AgentEnded(AgentExit::Killed(signal)) => {
                 write!(f, "its agent was killed by signal {signal}")
             }
             Self::Failed { reason } => write!(f, "its supervisor failed: {reason}"),

@@ -39,7 +39,7 @@ use std::process::{ExitCode, exit};
 use vmpool_core::MachineId;
 
 pub use census::{Census, Supervisor, await_supervisors, kill_machine};
-pub use ending::{AgentEnd, Ending, OnAgentDeath};
+pub use ending::{AgentExit, Ending, OnAgentDeath};
 pub use folder::{Folder, Record};
 pub use handover::{Links, THIS_PROGRAM, command, hand_over};
 pub use request::{Request, RequestError};

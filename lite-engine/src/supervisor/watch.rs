@@ -17,7 +17,7 @@ use vmpool_core::MachineId;
 
 use super::census::{descendants, kill_machine};
 use super::console::Console;
-use super::ending::{AgentEnd, Ending, Event, OnAgentDeath};
+use super::ending::{AgentExit, Ending, Event, OnAgentDeath};
 use super::folder::Folder;
 use super::handover::{agent_command, receive, send};
 use super::purge::purge;
@@ -110,7 +110,7 @@ struct Watch {
 
 /// What reaping found.
 struct Reaped {
-    agent: Option<AgentEnd>,
+    agent: Option<AgentExit>,
     none_left: bool,
 }
 
@@ -188,7 +188,7 @@ impl Watch {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if self.agent == Some(pid.as_raw_pid()) => {
-                    reaped.agent = AgentEnd::of(status);
+                    reaped.agent = AgentExit::of(status);
                     self.agent = None;
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
