@@ -59,8 +59,9 @@ impl Tasks {
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output: Send> + Send + 'static) {
+        // Boxed, because each layer around a future holds room for it twice.
         self.tracker
-            .spawn(self.stop.clone().run_until_cancelled_owned(task));
+            .spawn(self.stop.clone().run_until_cancelled_owned(Box::pin(task)));
     }
 }
 

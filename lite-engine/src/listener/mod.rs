@@ -290,8 +290,9 @@ struct Tasks {
 
 impl Tasks {
     fn spawn(&self, task: impl Future<Output: Send> + Send + 'static) {
+        // Boxed, because each layer around a future holds room for it twice.
         self.tracker
-            .spawn(self.kill.clone().run_until_cancelled_owned(task));
+            .spawn(self.kill.clone().run_until_cancelled_owned(Box::pin(task)));
     }
 
     /// Serves one connection to its end.
