@@ -192,3 +192,134 @@ impl Book {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vmpool_core::{StageId, StageSetup};
+    use vmpool_pipeline::{RunsOn, Schedule, Task};
+
+    use super::*;
+    use crate::exec::plan::{PlannedTask, Runnable};
+
+    fn book(tasks: Vec<Task>) -> Book {
+        Book::new(&PipelinePlan {
+            name: "p".into(),
+            stage: StageId::new("p"),
+            setup: StageSetup::default(),
+            tasks: tasks
+                .iter()
+                .map(|task| PlannedTask {
+                    name: task.name.as_str().into(),
+                    run: Runnable::Refused("nothing runs here".into()),
+                })
+                .collect(),
+            schedule: Schedule::new(tasks).expect("an order"),
+            timeout: None,
+        })
+    }
+
+    fn task(name: &str, depends_on: &[&str]) -> Task {
+        let depends_on = depends_on.iter().map(|name| (*name).to_owned()).collect();
+        Task {
+            name: name.into(),
+            depends_on,
+            ..Task::default()
+        }
+    }
+
+    fn failure() -> Ended {
+        Ended::because(Outcome::Failure, "exit code 1")
+    }
+
+    /// What became of each step, in their order.
+    fn results(book: Book) -> Vec<(Outcome, String)> {
+        book.into_summary()
+            .into_iter()
+            .map(|step| (step.end.result, step.end.reason.unwrap_or_default()))
+            .collect()
+    }
+
+    #[test]
+    fn after_a_failure_steps_are_skipped_but_those_for_failures() {
+        let notify = Task {
+            runs_on: RunsOn {
+                success: false,
+                failure: true,
+            },
+            ..task("notify", &["publish"])
+        };
+        let mut book = book(vec![
+            task("build", &[]),
+            task("publish", &["build"]),
+            notify,
+        ]);
+        assert_eq!(book.ready(), [0]);
+        book.ended(0, failure(), Duration::ZERO);
+        assert_eq!(book.failed(), ["build"]);
+        assert_eq!(book.ready(), [2]);
+        book.ended(2, Ended::success(), Duration::ZERO);
+        assert!(book.is_done());
+        assert_eq!(
+            book.pipeline_end(),
+            Ended::because(Outcome::Failure, "step build failed: exit code 1")
+        );
+        assert_eq!(
+            results(book),
+            [
+                (Outcome::Failure, "exit code 1".into()),
+                (Outcome::Skipped, "build failed".into()),
+                (Outcome::Success, String::new()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failure_that_is_nobodys_is_shown_as_ignored() {
+        let may_fail = Task {
+            ignores_failure: true,
+            ..task("lint", &[])
+        };
+        let mut book = book(vec![may_fail, task("build", &["lint"])]);
+        book.ready();
+        book.ended(0, failure(), Duration::ZERO);
+        assert_eq!(book.ready(), [1]);
+        book.ended(1, Ended::success(), Duration::ZERO);
+        assert_eq!(book.pipeline_end(), Ended::success());
+        assert_eq!(results(book)[0].0, Outcome::Ignored);
+    }
+
+    #[test]
+    fn what_is_detached_holds_nobody_up_and_is_done_when_the_others_are() {
+        let server = Task {
+            detached: true,
+            ..task("server", &[])
+        };
+        let mut book = book(vec![server, task("use", &["server"])]);
+        assert_eq!(book.ready(), [0, 1]);
+        assert!(!book.is_done());
+        book.ended(1, Ended::success(), Duration::ZERO);
+        assert!(book.is_done());
+    }
+
+    #[test]
+    fn a_lost_machine_ends_what_runs_and_skips_what_waits_once_each() {
+        let mut book = book(vec![task("a", &[]), task("b", &[]), task("c", &["a"])]);
+        book.ready();
+        book.take_events();
+        let lost = Ended::because(Outcome::NoMachine, "machine m was lost");
+        book.all_ended(&lost);
+        book.skip_rest("the machine was lost");
+        book.ended(0, Ended::success(), Duration::ZERO);
+        book.skip_rest("again");
+        assert!(book.is_done());
+        assert_eq!(book.take_events().len(), 3);
+        let outcomes: Vec<_> = results(book)
+            .into_iter()
+            .map(|(outcome, _)| outcome)
+            .collect();
+        assert_eq!(
+            outcomes,
+            [Outcome::NoMachine, Outcome::NoMachine, Outcome::Skipped]
+        );
+    }
+}

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use vmpool_agent::{AgentExecutor, Agents, Authority, LinkConfig};
 use vmpool_core::agent::Clocks;
 use vmpool_core::journal::MemoryJournal;
-use vmpool_core::pool::{Deadlines, PoolEvent, PoolParts};
+use vmpool_core::pool::{Deadlines, Heard, PoolEvent, PoolParts};
 use vmpool_core::{Clock, DeploymentId, Owner, Pool, PoolConfig, StepExecutor, WarmPool};
 use vmpool_local::{AgentCommand, LocalProvider};
 
@@ -20,11 +20,11 @@ use super::events::{Event, Events};
 use super::state::StateDir;
 
 /// From a machine's launch until its agent answers: a process needs milliseconds.
-const BOOTING: Duration = Duration::from_mins(1);
+const BOOTING: Duration = Duration::from_secs(20);
 
 /// A pipeline waits for a machine only when one may be had, so for no longer
 /// than that takes.
-const ACQUIRE: Duration = Duration::from_secs(90);
+const ACQUIRE: Duration = Duration::from_secs(45);
 
 /// How long machines may take to end. After that this process ends, and they with it.
 const SHUTDOWN: Duration = Duration::from_secs(20);
@@ -91,27 +91,24 @@ impl Deployment {
         self.executor.clone()
     }
 
-    /// Waits until `wanted` machines are ready, and shows how many are. Returns
-    /// early when something goes wrong: who acquires is told what.
-    pub(crate) async fn warm(&self, wanted: u32, events: &Events) {
+    /// Waits until `wanted` machines are ready, shows how many are, and says
+    /// whether all are. Returns early when something goes wrong: who acquires
+    /// is told what.
+    pub(crate) async fn warm(&self, wanted: u32, events: &Events) -> bool {
         let mut happenings = self.pool.events();
         let mut shown = None;
         loop {
             let status = self.pool.status();
             if shown != Some(status.ready) {
                 shown = Some(status.ready);
-                events
-                    .show(Event::Warming {
-                        ready: status.ready,
-                        wanted,
-                    })
-                    .await;
+                let ready = status.ready;
+                events.show(Event::Warming { ready, wanted }).await;
             }
             if status.ready >= wanted || status.stopped.is_some() {
-                return;
+                return status.ready >= wanted;
             }
             match happenings.next().await {
-                Some(vmpool_core::pool::Heard::Event(PoolEvent::Trouble(_))) | None => return,
+                Some(Heard::Event(PoolEvent::Trouble(_))) | None => return false,
                 Some(_) => {}
             }
         }

@@ -255,7 +255,21 @@ pub(super) fn millis<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::
     to.serialize_f64(span.as_micros() as f64 / 1000.0)
 }
 
-pub(super) fn whole_millis<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
+#[expect(
+    clippy::ref_option,
+    reason = "serde hands over a reference to the field"
+)]
+pub(super) fn some_millis<S: Serializer>(
+    span: &Option<Duration>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match span {
+        Some(span) => millis(span, to),
+        None => to.serialize_none(),
+    }
+}
+
+fn whole_millis<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 

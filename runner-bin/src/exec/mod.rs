@@ -29,7 +29,7 @@ pub(crate) mod summary;
 mod variables;
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ use self::deployment::Deployment;
 use self::events::{Event, Events, PlannedPipeline};
 use self::input::Input;
 use self::plan::Plan;
-use self::summary::Summary;
+use self::summary::{PipelineSummary, Summary};
 use crate::cli::ExecArgs;
 use crate::exit::{Exit, OrExit as _, Stopped};
 use crate::interrupt::Signals;
@@ -127,18 +127,18 @@ async fn work(
             .await;
     }
     let pipelines = planned(&plan);
-    let warm = jobs.min(u32::try_from(pipelines.len()).unwrap_or(u32::MAX));
+    let limit = jobs.min(u32::try_from(pipelines.len()).unwrap_or(u32::MAX));
     events
         .show(Event::Started {
             file,
-            jobs,
+            jobs: limit,
             pipelines,
         })
         .await;
-    let (pipelines, warmed) = if warm == 0 {
-        (run::run_nothing(plan, &events).await, Duration::ZERO)
+    let (pipelines, warmed) = if limit == 0 {
+        (run::run_nothing(plan, &events).await, None)
     } else {
-        on_pool(plan, jobs, warm, &events, stop)
+        on_pool(plan, limit, &events, stop)
             .await
             .or_exit(Exit::NoMachine)?
     };
@@ -148,22 +148,22 @@ async fn work(
     Ok(exit)
 }
 
-/// Runs the plan on a pool of its own, which is gone afterwards.
+/// Runs the plan on a pool of at most `limit` machines of its own, which is
+/// gone afterwards. Says also how long the pool took until it was warm, if it was.
 async fn on_pool(
     plan: Plan,
-    jobs: u32,
-    warm: u32,
+    limit: u32,
     events: &Events,
     stop: &CancellationToken,
-) -> anyhow::Result<(Vec<summary::PipelineSummary>, Duration)> {
-    let deployment = Deployment::start(warm, jobs).await?;
-    let since = events.elapsed();
-    tokio::select! {
-        () = deployment.warm(warm, events) => {}
-        () = stop.cancelled() => {}
-    }
-    let warmed = events.elapsed().saturating_sub(since);
-    let pipelines = run::run(plan, jobs, &deployment, events, stop).await;
+) -> anyhow::Result<(Vec<PipelineSummary>, Option<Duration>)> {
+    let since = Instant::now();
+    let deployment = Deployment::start(limit, limit).await?;
+    let is_warm = tokio::select! {
+        is_warm = deployment.warm(limit, events) => is_warm,
+        () = stop.cancelled() => false,
+    };
+    let warmed = is_warm.then(|| since.elapsed());
+    let pipelines = run::run(plan, limit, &deployment, events, stop).await;
     if let Some(message) = deployment.stop().await {
         events.show(Event::Warning { message }).await;
     }

@@ -451,3 +451,6 @@ impl Warnings {
         lines
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::events::{Ended, Outcome, millis};
+use super::events::{Ended, Outcome, millis, some_millis};
 use super::name::Name;
 use crate::exit::Exit;
 
@@ -18,9 +18,13 @@ pub(crate) struct Summary {
     /// How long it all took.
     #[serde(rename = "elapsed_ms", serialize_with = "millis")]
     pub(crate) elapsed: Duration,
-    /// How long the pool took until it was warm.
-    #[serde(rename = "warmed_ms", serialize_with = "millis")]
-    pub(crate) warmed: Duration,
+    /// How long the pool took until it was warm, if it was.
+    #[serde(
+        rename = "warmed_ms",
+        serialize_with = "some_millis",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) warmed: Option<Duration>,
     /// Its pipelines, in the file's order.
     pub(crate) pipelines: Vec<PipelineSummary>,
 }
@@ -73,7 +77,7 @@ impl Summary {
     pub(crate) fn of(
         pipelines: Vec<PipelineSummary>,
         elapsed: Duration,
-        warmed: Duration,
+        warmed: Option<Duration>,
         interrupted: bool,
     ) -> Self {
         let worst = pipelines.iter().map(|pipeline| pipeline.end.result).max();

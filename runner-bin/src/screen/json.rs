@@ -27,3 +27,28 @@ impl<W: Write> Screen for Json<W> {
         self.out.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screen::samples;
+
+    #[test]
+    fn the_documentation_shows_every_event_as_it_is() {
+        let documentation = std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../docs/exec-events.md"
+        ))
+        .expect("docs/exec-events.md");
+        let mut out = Vec::new();
+        let mut screen = Json::new(&mut out);
+        for (at, event) in samples::run() {
+            screen.show(at, event).expect("a vector takes everything");
+        }
+        let shown = String::from_utf8(out).expect("text");
+        assert!(
+            documentation.contains(&shown),
+            "docs/exec-events.md should show:\n{shown}"
+        );
+    }
+}

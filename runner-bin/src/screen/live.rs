@@ -13,7 +13,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 use terminal_size::{Height, Width, terminal_size};
 
 use super::plain::{interrupted, started};
-use super::text::{Prefixes, for_terminal, human, printable, told};
+use super::text::{Prefixes, for_terminal, human, printable, told, told_shortly};
 use super::{Screen, summary};
 use crate::exec::events::{Ended, Event, LogLine, Outcome, PlannedPipeline};
 use crate::exec::lines::End;
@@ -166,8 +166,8 @@ impl<W: Write, E: Write> Live<W, E> {
         line.bar.set_prefix(prefix);
         line.bar.set_message(match end.result {
             Outcome::Success => human(ran),
-            Outcome::Skipped => told(end),
-            _ => format!("{} {}", human(ran), told(end)),
+            Outcome::Skipped => told_shortly(end),
+            _ => format!("{} {}", human(ran), told_shortly(end)),
         });
         line.bar.tick();
         if let Some(last) = line.overwritten.take() {
@@ -244,16 +244,12 @@ impl<W: Write, E: Write> Screen for Live<W, E> {
             } => {
                 self.step_ended(&pipeline, &step, &end, ran);
             }
-            Event::PipelineEnded { pipeline, end } => {
-                if end.result > Outcome::Success {
-                    let _ = writeln!(
-                        self.waiting,
-                        "{}: {}",
-                        printable(pipeline.as_str()),
-                        told(&end)
-                    );
-                }
+            // Of the only pipeline the summary says the same, at once.
+            Event::PipelineEnded { pipeline, end } if self.prefixes.are_several() => {
+                let pipeline = printable(pipeline.as_str());
+                let _ = writeln!(self.waiting, "{pipeline}: {}", told(&end));
             }
+            Event::PipelineEnded { .. } => {}
             Event::Interrupted { signal } => {
                 let _ = writeln!(self.waiting, "{}", interrupted(signal));
             }

@@ -5,6 +5,8 @@
 mod json;
 mod live;
 mod plain;
+#[cfg(test)]
+mod samples;
 mod summary;
 mod text;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::text::{Prefixes, human, printable, told};
 use super::{Screen, summary};
-use crate::exec::events::{Event, LogLine};
+use crate::exec::events::{Event, LogLine, Outcome};
 use crate::exec::lines::End;
 use crate::exec::name::Name;
 
@@ -105,10 +105,12 @@ impl<W: Write, E: Write> Screen for Plain<W, E> {
             } => {
                 let step = self.prefixes.of(&pipeline, &step);
                 match end.result {
-                    crate::exec::events::Outcome::Skipped => format!("{step}: {}", told(&end)),
+                    Outcome::Skipped => format!("{step}: {}", told(&end)),
                     _ => format!("{step}: {} after {}", told(&end), human(ran)),
                 }
             }
+            // Of the only pipeline the summary says the same, at once.
+            Event::PipelineEnded { .. } if !self.prefixes.are_several() => return Ok(()),
             Event::PipelineEnded { pipeline, end } => {
                 format!("{}: {}", printable(pipeline.as_str()), told(&end))
             }
@@ -131,17 +133,65 @@ impl<W: Write, E: Write> Screen for Plain<W, E> {
 
 /// The first line.
 pub(super) fn started(file: &str, jobs: u32, pipelines: usize) -> String {
-    let s = |n: usize| if n == 1 { "" } else { "s" };
-    format!(
-        "{}: {pipelines} pipeline{} on {jobs} machine{}{}",
-        printable(file),
-        s(pipelines),
-        if jobs == 1 { "" } else { "s" },
-        if jobs > 1 { " at most" } else { "" },
-    )
+    let counted = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    let file = printable(file);
+    match (pipelines, jobs) {
+        (0, _) => format!("{file}: nothing to run"),
+        (_, 1) => format!("{file}: {} on 1 machine", counted(pipelines, "pipeline")),
+        (_, jobs) => {
+            format!(
+                "{file}: {} on {jobs} machines at most",
+                counted(pipelines, "pipeline")
+            )
+        }
+    }
 }
 
 /// What is said when a signal came.
 pub(super) fn interrupted(signal: &str) -> String {
     format!("{signal}: cancelling and cleaning up; once more stops at once")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screen::samples;
+
+    #[test]
+    fn a_run_is_told_in_lines() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut screen = Plain::new(&mut out, &mut err);
+        for (at, event) in samples::run() {
+            screen.show(at, event).expect("a vector takes everything");
+        }
+        insta::assert_snapshot!(String::from_utf8(out).expect("text"), @"
+        hello.yml: 1 pipeline on 1 machine
+        pool: 0 of 1 machines ready after 30 ms
+        pool: warm after 310 ms, 1 ready
+        hello: machine local-62203b500966d87d acquired in 0.21 ms, warm
+        build: started
+        build   | + make
+        build   | 50%
+        build   | no line feed
+        build: succeeded after 1.2 s
+        check: started
+        check   | café
+        check: failed: exit code 7 after 40 ms
+        SIGINT: cancelling and cleaning up; once more stops at once
+        publish: skipped: interrupted
+
+          STEP      MACHINE                  WAIT     RUN     RESULT
+        ────────────────────────────────────────────────────────────────────────────
+          build     local-62203b500966d87d   320 ms   1.2 s   succeeded
+          check     local-62203b500966d87d   0 ms     40 ms   failed: exit code 7
+          publish                                             skipped: interrupted
+
+        hello: failed: step check failed: exit code 7; machine local-62203b500966d87d acquired in 0.21 ms, warm
+        failed in 1.7 s, the pool was warm after 310 ms
+        ");
+        insta::assert_snapshot!(
+            String::from_utf8(err).expect("text"),
+            @"warning: hello.yml:3:1: steps[0]: unknown key `comands`"
+        );
+    }
 }

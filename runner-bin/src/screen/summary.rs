@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
-use super::text::{Prefixes, human, printable, told};
+use super::text::{Prefixes, human, printable, told, told_shortly};
 use crate::exec::events::{Outcome, PlannedPipeline};
 use crate::exec::summary::{PipelineSummary, StepSummary, Summary};
 
@@ -32,12 +32,11 @@ pub(super) fn table(summary: &Summary, width: Option<u16>) -> String {
         Outcome::NoMachine => "failed for want of a machine",
         Outcome::Cancelled => "interrupted",
     };
-    let _ = writeln!(
-        out,
-        "{word} in {}, the pool was warm after {}",
-        human(summary.elapsed),
-        human(summary.warmed)
-    );
+    let _ = write!(out, "{word} in {}", human(summary.elapsed));
+    if let Some(warmed) = summary.warmed {
+        let _ = write!(out, ", the pool was warm after {}", human(warmed));
+    }
+    out.push('\n');
     out
 }
 
@@ -80,7 +79,7 @@ fn row(prefixes: &Prefixes, pipeline: &PipelineSummary, step: &StepSummary) -> [
             String::new(),
             String::new(),
             String::new(),
-            told(&step.end),
+            told_shortly(&step.end),
         ];
     }
     [
@@ -88,7 +87,7 @@ fn row(prefixes: &Prefixes, pipeline: &PipelineSummary, step: &StepSummary) -> [
         machine.unwrap_or_default(),
         human(step.waited),
         human(step.ran),
-        told(&step.end),
+        told_shortly(&step.end),
     ]
 }
 

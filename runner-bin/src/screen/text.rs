@@ -11,7 +11,8 @@ pub(crate) fn human(span: Duration) -> String {
     let micros = span.as_micros();
     let seconds = span.as_secs();
     match micros {
-        0..10_000 => format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10),
+        0 => "0 ms".to_owned(),
+        1..10_000 => format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10),
         10_000..1_000_000 => format!("{} ms", micros / 1000),
         1_000_000..60_000_000 => format!("{seconds}.{} s", span.subsec_millis() / 100),
         60_000_000..3_600_000_000 => format!("{} m {:02} s", seconds / 60, seconds % 60),
@@ -103,20 +104,30 @@ fn is_colour(sequence: &str) -> bool {
         })
 }
 
-/// How an end is told in one line: `succeeded`, `failed: exit code 2`, ….
+/// How an end is told: `succeeded`, `failed: exit code 2`, …. Further lines of
+/// its reason are indented.
 pub(super) fn told(end: &Ended) -> String {
     let word = match end.result {
         Outcome::Success => "succeeded",
         Outcome::Skipped => "skipped",
         Outcome::Ignored => "failed, ignored",
-        Outcome::Failure => "failed",
-        Outcome::NoMachine => "lost",
+        Outcome::Failure | Outcome::NoMachine => "failed",
         Outcome::Cancelled => "cancelled",
     };
     match &end.reason {
-        Some(reason) => format!("{word}: {}", printable(reason)),
+        Some(reason) => {
+            let lines: Vec<_> = reason.lines().map(printable).collect();
+            format!("{word}: {}", lines.join("\n    "))
+        }
         None => word.to_owned(),
     }
+}
+
+/// The first line of [`told`].
+pub(super) fn told_shortly(end: &Ended) -> String {
+    let mut told = told(end);
+    told.truncate(told.find('\n').unwrap_or(told.len()));
+    told
 }
 
 /// What stands before a step's lines. The pipeline is named only where there are several.
@@ -143,6 +154,11 @@ impl Prefixes {
         prefixes
     }
 
+    /// There are several pipelines.
+    pub(super) fn are_several(&self) -> bool {
+        self.several
+    }
+
     /// The step's name as it stands alone in a line.
     pub(super) fn of(&self, pipeline: &Name, step: &Name) -> String {
         if self.several {
@@ -165,7 +181,8 @@ mod tests {
     #[test]
     fn durations_have_about_three_digits() {
         for (micros, text) in [
-            (0, "0.00 ms"),
+            (0, "0 ms"),
+            (40, "0.04 ms"),
             (213, "0.21 ms"),
             (9_990, "9.99 ms"),
             (312_400, "312 ms"),
