@@ -1,4 +1,15 @@
-//! The agent of vmpool.
+//! The agent of vmpool: runs the steps of one stage on its machine.
+//!
+//! It listens on one port for runners of its deployment ([`listener`]), joins
+//! that deployment ([`enrol`], [`identity`]), keeps the rules of
+//! [`vmpool_core::agent`], and runs steps under holders that outlive it
+//! ([`host`], [`holder`], [`log`], [`mask`]). Where a machine is a process of a
+//! host, a [`supervisor`] stands for the machine itself.
+//!
+//! A program that is to be an agent calls, first in `main`,
+//! [`holder::run_holder_if_asked`], and then [`run`].
+
+mod agent;
 pub mod config;
 pub mod enrol;
 pub mod holder;
@@ -11,15 +22,4 @@ mod mounts;
 mod process;
 pub mod supervisor;
 
-/// Is the agent, until its machine ends. Under construction: it says so and ends.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the agent owns what it starts from"
-)]
-pub fn run(config: config::AgentConfig) -> std::process::ExitCode {
-    eprintln!(
-        "the agent of machine {} is under construction",
-        config.machine
-    );
-    std::process::ExitCode::FAILURE
-}
+pub use agent::{Agent, AgentEnd, AgentError, Service, TakeUpError, run, serve};

@@ -82,15 +82,18 @@ impl Course {
         }
     }
 
-    /// Somebody wants the step to end, with grace or `at_once`.
-    pub(super) fn cancel(&mut self, now: Instant, at_once: bool) {
-        match self.phase {
-            Phase::Running if !at_once => self.terminate(now, StepStatus::Cancelled),
-            Phase::Running | Phase::Terminating { .. } if at_once => {
-                self.status.get_or_insert(StepStatus::Cancelled);
-                self.kill(now);
-            }
-            _ => {}
+    /// Somebody wants the step to end, and says what its status shall be.
+    pub(super) fn end(&mut self, now: Instant, why: StepStatus) {
+        if matches!(self.phase, Phase::Running) {
+            self.terminate(now, why);
+        }
+    }
+
+    /// Somebody wants the step to end without grace.
+    pub(super) fn end_at_once(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Killing { .. }) {
+            self.status.get_or_insert(StepStatus::Cancelled);
+            self.kill(now);
         }
     }
 
@@ -160,7 +163,7 @@ mod tests {
         assert_eq!(course.tick(now), Act::Wait);
         course.main_ended(now, EXITED);
         assert_eq!(course.tick(now), Act::Kill);
-        course.cancel(now, false);
+        course.end(now, StepStatus::Cancelled);
         assert_eq!(course.tick(now), Act::Kill);
         assert_eq!(course.status(), EXITED);
     }
@@ -187,9 +190,18 @@ mod tests {
     }
 
     #[test]
+    fn the_first_reason_to_end_counts() {
+        let (mut course, now) = course(false);
+        course.end(now, StepStatus::TimedOut);
+        course.end(now, StepStatus::Cancelled);
+        course.end_at_once(now);
+        assert_eq!(course.status(), StepStatus::TimedOut);
+    }
+
+    #[test]
     fn a_main_process_that_heeds_the_request_leaves_the_others_their_grace() {
         let (mut course, now) = course(false);
-        course.cancel(now, false);
+        course.end(now, StepStatus::Cancelled);
         course.main_ended(now, EXITED);
         assert_eq!(course.tick(now), Act::Terminate);
         assert_eq!(course.tick(now + 5 * SECOND), Act::Kill);
@@ -201,9 +213,9 @@ mod tests {
         for asked_before in [false, true] {
             let (mut course, now) = course(false);
             if asked_before {
-                course.cancel(now, false);
+                course.end(now, StepStatus::Cancelled);
             }
-            course.cancel(now, true);
+            course.end_at_once(now);
             assert_eq!(course.tick(now), Act::Kill);
             assert_eq!(course.status(), StepStatus::Cancelled);
         }
@@ -212,10 +224,10 @@ mod tests {
     #[test]
     fn cancelling_again_does_not_prolong_the_grace_or_the_end() {
         let (mut course, now) = course(false);
-        course.cancel(now, false);
-        course.cancel(now + 4 * SECOND, false);
+        course.end(now, StepStatus::Cancelled);
+        course.end(now + 4 * SECOND, StepStatus::Cancelled);
         assert_eq!(course.tick(now + 5 * SECOND), Act::Kill);
-        course.cancel(now + 14 * SECOND, true);
+        course.end_at_once(now + 14 * SECOND);
         assert_eq!(course.tick(now + 15 * SECOND), Act::GiveUp);
     }
 
@@ -224,7 +236,7 @@ mod tests {
         let (mut course, now) = course(true);
         course.main_ended(now, EXITED);
         assert_eq!(course.tick(now), Act::Wait);
-        course.cancel(now, false);
+        course.end(now, StepStatus::Cancelled);
         assert_eq!(course.tick(now), Act::Terminate);
         assert_eq!(course.status(), EXITED);
     }

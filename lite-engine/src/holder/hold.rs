@@ -26,6 +26,12 @@ use crate::process;
 /// The name of the FIFO by which a holder says: look.
 pub(crate) const WAKE: &str = "wake";
 
+/// What the agent may ask of a holder, by signals.
+const END: Signal = Signal::SIGTERM;
+const END_AT_ONCE: Signal = Signal::SIGQUIT;
+const TIME_OUT: Signal = Signal::SIGALRM;
+const SPACE_CAME_FREE: Signal = Signal::SIGUSR1;
+
 /// Bytes that are read from the step's pipe at once.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -124,9 +130,13 @@ impl<'a> Hold<'a> {
         loop {
             self.wait_for_news()?;
             while let Some(info) = self.signals.read_signal()? {
-                let at_once = info.ssi_signo == Signal::SIGQUIT as u32;
-                if at_once || info.ssi_signo == Signal::SIGTERM as u32 {
-                    self.course.cancel(Instant::now(), at_once);
+                let asked = i32::try_from(info.ssi_signo).map(Signal::try_from);
+                match asked {
+                    Ok(Ok(END)) => self.course.end(Instant::now(), StepStatus::Cancelled),
+                    Ok(Ok(TIME_OUT)) => self.course.end(Instant::now(), StepStatus::TimedOut),
+                    Ok(Ok(END_AT_ONCE)) => self.course.end_at_once(Instant::now()),
+                    // A child ended, or log space came free: we look at both anyway.
+                    _ => {}
                 }
             }
             self.move_output()?;
@@ -249,14 +259,8 @@ impl<'a> Hold<'a> {
 
 /// From here on these signals wait to be read, also those of processes not forked yet.
 pub(super) fn watch_signals() -> nix::Result<SignalFd> {
-    let signals: SigSet = [
-        Signal::SIGCHLD,
-        Signal::SIGTERM,
-        Signal::SIGQUIT,
-        Signal::SIGUSR1,
-    ]
-    .into_iter()
-    .collect();
+    let signals = [Signal::SIGCHLD, END, END_AT_ONCE, TIME_OUT, SPACE_CAME_FREE];
+    let signals: SigSet = signals.into_iter().collect();
     signals.thread_block()?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }

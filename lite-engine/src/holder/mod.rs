@@ -14,7 +14,8 @@
 //!       ──go───────────────────────► opens the gate ──► exec
 //!                                    socket closed; from here on:
 //!       ◄──── wake (FIFO, a byte: look), log.*, status
-//!       ──SIGTERM (cancel), SIGQUIT (cancel without grace), SIGUSR1 (log space is free)──►
+//!       ──SIGTERM (cancel), SIGALRM (it is over its time), SIGQUIT (end without grace),
+//!         SIGUSR1 (log space came free)──►
 //! ```
 //!
 //! Invariants:

@@ -167,7 +167,7 @@ impl Host {
     }
 
     /// Stops watching and waits for what is under way. The steps run on.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.shared.starts.close();
         self.shared.starts.wait().await;
         self.shared.closing.cancel();

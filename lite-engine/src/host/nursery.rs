@@ -78,7 +78,9 @@ impl Shared {
         if let Some(holder) = nursery.as_ref().and_then(|nursery| nursery.fork().ok()) {
             return Ok(holder);
         }
-        nursery.insert(Nursery::spawn(&self.config.holder_program)?).fork()
+        nursery
+            .insert(Nursery::spawn(&self.config.holder_program)?)
+            .fork()
     }
 
     /// Starts a nursery where there is none, without waiting for it.

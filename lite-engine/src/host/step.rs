@@ -23,6 +23,8 @@ use crate::log::{LogReader, Progress, StepLog};
 pub enum Cancel {
     /// Its processes are asked to end, and forced to when the host's grace is over.
     WithGrace,
+    /// The same, and its status says that it was over its time.
+    OverTime,
     /// Its processes are killed.
     AtOnce,
 }
@@ -84,6 +86,7 @@ impl RunningStep {
     pub fn cancel(&self, how: Cancel) -> io::Result<()> {
         self.signal(match how {
             Cancel::WithGrace => Signal::TERM,
+            Cancel::OverTime => Signal::ALARM,
             Cancel::AtOnce => Signal::QUIT,
         })
     }

@@ -1,0 +1,148 @@
+//! The agent from its start to its machine's end.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::level_filters::LevelFilter;
+use vmpool_core::agent::EndReason;
+
+use super::entry::{Agent, TakeUpError};
+use super::refuse::chain;
+use crate::config::AgentConfig;
+use crate::enrol::Enrolment;
+use crate::host::HostConfig;
+use crate::identity::{Identity, IdentityError};
+use crate::listener::{self, Limits, ListenerError, agent_service};
+
+/// Why an agent stopped serving.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentEnd {
+    /// It was told to. Its steps run on under their holders.
+    Stopped,
+    /// The rules end the machine: it has no steps any more, and must not live on.
+    Machine(EndReason),
+}
+
+/// Why an agent could not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// Its key or certificate can't be used.
+    #[error("take up the agent's identity")]
+    Identity(#[from] IdentityError),
+    /// What an earlier agent left, or the directory itself, can't be used.
+    #[error("take up the agent")]
+    TakeUp(#[from] TakeUpError),
+    /// It can't listen.
+    #[error("listen for runners")]
+    Listener(#[from] ListenerError),
+    /// The system refused something.
+    #[error("{attempted}")]
+    System {
+        /// What was attempted.
+        attempted: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Is the agent until its machine ends, or until SIGTERM. The whole process
+/// serves this; the exit code says whether it went well.
+///
+/// What it has to tell goes to standard error, a line each.
+pub fn run(config: AgentConfig) -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(LevelFilter::INFO)
+        .with_ansi(false)
+        .init();
+    match run_to_end(config) {
+        Ok(end) => {
+            tracing::info!(?end, "the agent ends");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(error = chain(&error), "the agent fails");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_to_end(config: AgentConfig) -> Result<AgentEnd, AgentError> {
+    let system = |attempted| move |source| AgentError::System { attempted, source };
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime
+        .enable_all()
+        .build()
+        .map_err(system("start a runtime"))?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate()).map_err(system("watch for SIGTERM"))?;
+        let mut serving = Box::pin(serve(config, stop.clone()));
+        tokio::select! {
+            end = &mut serving => return end,
+            _ = terminate.recv() => stop.cancel(),
+        }
+        serving.await
+    })
+}
+
+/// Serves runners until `stop` is cancelled or the machine must end.
+///
+/// # Cancel safety
+/// Dropping the future drops all connections; steps run on under their holders.
+pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<AgentEnd, AgentError> {
+    let AgentConfig {
+        machine,
+        bootstrap,
+        state_dir,
+        listener,
+    } = config;
+    let system = |attempted| move |source| AgentError::System { attempted, source };
+    let identity = Identity::load_or_create(&state_dir.join("identity"), &bootstrap.ca_pem)?;
+    let host = HostConfig::new(state_dir.join("host"));
+    let agent = Agent::take_up(
+        &state_dir.join("agent"),
+        host,
+        bootstrap.clocks,
+        identity.clone(),
+    )?;
+    let runner_name = bootstrap.runner_name.clone();
+    let enrolment = Enrolment::new(identity, bootstrap, Some(machine), agent.on_enrolled());
+    listener
+        .set_nonblocking(true)
+        .map_err(system("make the listener non-blocking"))?;
+    let listener = TcpListener::from_std(listener).map_err(system("listen"))?;
+    let service = agent_service(agent.service());
+
+    let closing = stop.child_token();
+    let limits = Limits::default();
+    let serving = listener::serve(
+        listener,
+        Arc::new(enrolment),
+        &runner_name,
+        service,
+        limits,
+        closing.clone(),
+    );
+    let mut serving = Box::pin(serving);
+    let end = tokio::select! {
+        served = &mut serving => {
+            served?;
+            AgentEnd::Stopped
+        }
+        why = agent.over() => {
+            agent.kill_all().await;
+            closing.cancel();
+            serving.await?;
+            AgentEnd::Machine(why)
+        }
+    };
+    agent.close().await;
+    Ok(end)
+}

@@ -1,0 +1,8 @@
+//! The agent behind its gRPC service, without the port: real processes, real
+//! rules, and a client in the same process.
+
+mod fence;
+mod restart;
+mod stage;
+mod steps;
+mod support;
