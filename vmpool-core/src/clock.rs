@@ -31,6 +31,12 @@ impl Timestamp {
     }
 }
 
+/// The instant that lies `span` ahead; a span of more than a century counts as one.
+pub(crate) fn later(span: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_hours(24 * 36_525);
+    Instant::now() + span.min(CENTURY)
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -67,7 +73,6 @@ impl Clock {
 
     /// The instant at which this clock shows `moment`; now, if that is past.
     pub fn instant(&self, moment: Timestamp) -> Instant {
-        let now = Instant::now();
-        now + moment.since(self.at(now))
+        later(moment.since(self.now()))
     }
 }

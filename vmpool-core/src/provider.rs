@@ -17,7 +17,8 @@ use crate::secret::SecretBytes;
 /// A source of like machines: one template in one account.
 ///
 /// Implementations keep no books. They may be called from many tasks at once,
-/// and every call may be repeated (P9).
+/// and every call may be repeated (P9). The pool drops a call that takes too
+/// long (a launch its deadline, the others a minute) and makes it again.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
     /// What this provider can do; asked once, when a pool starts.

@@ -32,7 +32,10 @@ pub trait Journal: Send + Sync + 'static {
     /// It could not be written.
     async fn raise_term(&self, pool: &PoolName, now: Timestamp) -> Result<Term, JournalError>;
 
-    /// Makes all changes of `batch` durable, or none.
+    /// Makes all changes of `batch` durable, or none. Versions are held against
+    /// each other before the limit is: a batch that is committed already is a
+    /// conflict. It must end in bounded time, at worst as
+    /// [`CommitError::Ambiguous`]: requests wait for it (P3).
     ///
     /// # Errors
     /// See [`CommitError`]; after [`CommitError::Ambiguous`] the rows must be

@@ -18,7 +18,7 @@ use super::{
     AcquireError, AcquireRequest, AttachError, Closed, Lease, Origin, PoolEvent, RequestHash,
     TryAcquireError,
 };
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, later};
 use crate::id::{MachineId, StageId, Version};
 use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, RowKey, StageRow};
 use crate::machine::{self, MachineEvent};
@@ -49,33 +49,25 @@ impl Shared {
     }
 
     async fn acquire_in_turn(&self, request: &AcquireRequest) -> Result<Lease, AcquireError> {
-        let turn = match self.take_turn(request).await? {
+        let mut waiting: Option<Patience> = None;
+        let turn = match self.take_turn(request, &mut waiting).await? {
             Turn::Ours(turn) => turn,
             Turn::Through(lease) => return Ok(lease),
         };
-        let mut waiting: Option<(Instant, Instant)> = None;
         loop {
             let most = self.config.max_waiting;
             let claim = match self.queue.claim(most) {
                 Ok(Claiming::Now(claim)) => claim,
                 Ok(Claiming::Later(wait)) => {
-                    let (since, until) = *waiting.get_or_insert_with(|| {
-                        let span = self.wait_span(request);
-                        let now = Instant::now();
-                        (now, now + span)
-                    });
+                    let patience = *waiting.get_or_insert_with(|| self.patience(request));
                     self.announcer.tell(|| PoolEvent::Waiting {
                         stage: request.stage.clone(),
                     });
                     self.work.notify_one();
-                    match tokio::time::timeout_at(until, wait).await {
+                    match tokio::time::timeout_at(patience.until, wait).await {
                         Ok(Ok(claim)) => claim,
                         Ok(Err(closed)) => return Err(self.stopped(&closed)),
-                        Err(_) => {
-                            // One more wanted machine is one too many now.
-                            self.work.notify_one();
-                            return Err(self.too_late(request, since.elapsed()));
-                        }
+                        Err(_) => return Err(self.too_late(request, patience)),
                     }
                 }
                 Err(Refusal::Closed(closed)) => return Err(self.stopped(&closed)),
@@ -86,7 +78,7 @@ impl Shared {
                     });
                 }
             };
-            let origin = waiting.map_or(Origin::Warm, |(since, _)| Origin::Waited(since.elapsed()));
+            let origin = waiting.map_or(Origin::Warm, |p| Origin::Waited(p.since.elapsed()));
             match self.write_claim(claim, request, origin).await {
                 Written::Lease(lease) => {
                     turn.through();
@@ -103,16 +95,19 @@ impl Shared {
         &self,
         request: &AcquireRequest,
     ) -> Result<Lease, TryAcquireError> {
-        let turn = match self.take_turn(request).await? {
-            Turn::Ours(turn) => turn,
-            Turn::Through(lease) => return Ok(lease),
+        let none_ready = || TryAcquireError::NoneReady {
+            pool: self.name.clone(),
+        };
+        let asked = self.book.lock().ask(&request.stage);
+        let turn = match asked {
+            book::Turn::Ours => self.asking(request),
+            // Somebody waits with the same request; this one does not.
+            book::Turn::Follow(_) => return Err(none_ready()),
+            book::Turn::Held => return Ok(self.held(request).await?),
         };
         loop {
             let Some(claim) = self.queue.try_claim() else {
-                self.work.notify_one();
-                return Err(TryAcquireError::NoneReady {
-                    pool: self.name.clone(),
-                });
+                return Err(none_ready());
             };
             match self.write_claim(claim, request, Origin::Warm).await {
                 Written::Lease(lease) => {
@@ -150,25 +145,45 @@ impl Shared {
     }
 
     /// Waits while somebody else makes the same stage's request.
-    async fn take_turn(&self, request: &AcquireRequest) -> Result<Turn<'_>, AcquireError> {
+    async fn take_turn(
+        &self,
+        request: &AcquireRequest,
+        waiting: &mut Option<Patience>,
+    ) -> Result<Turn<'_>, AcquireError> {
         loop {
             let turn = self.book.lock().ask(&request.stage);
-            match turn {
-                book::Turn::Ours => {
-                    let stage = request.stage.clone();
-                    return Ok(Turn::Ours(Asking {
-                        shared: self,
-                        stage: Some(stage),
-                    }));
-                }
+            let through = match turn {
+                book::Turn::Ours => return Ok(Turn::Ours(self.asking(request))),
+                book::Turn::Follow(through) => through,
+                book::Turn::Held => return self.held(request).await.map(Turn::Through),
+            };
+            let patience = *waiting.get_or_insert_with(|| self.patience(request));
+            tokio::select! {
                 // Ends when the other request is through, either way.
-                book::Turn::Follow(through) => drop(through.await),
-                book::Turn::Held => break,
+                _ = through => {}
+                () = tokio::time::sleep_until(patience.until) => {
+                    return Err(self.too_late(request, patience));
+                }
+                // What became of the other's claim is not read back any more.
+                () = self.stop.cancelled() => {
+                    return Err(self.stopped(&Closed("its tasks have ended".into())));
+                }
             }
         }
+    }
+
+    fn asking(&self, request: &AcquireRequest) -> Asking<'_> {
+        Asking {
+            shared: self,
+            stage: Some(request.stage.clone()),
+        }
+    }
+
+    /// The lease of a stage that has its machine.
+    async fn held(&self, request: &AcquireRequest) -> Result<Lease, AcquireError> {
         match self.lease_of(&request.stage) {
-            Some((lease, hash)) => Self::same_request(request, hash).map(|()| Turn::Through(lease)),
-            None => self.known(request).await.map(Turn::Through),
+            Some((lease, hash)) => Self::same_request(request, hash).map(|()| lease),
+            None => self.known(request).await,
         }
     }
 
@@ -206,13 +221,12 @@ impl Shared {
         origin: Origin,
     ) -> Written {
         if !claim.item().health.borrow().is_answering() {
-            let sick = claim.keep();
-            self.book.lock().sick.push(sick.row.id().clone());
-            self.work.notify_one();
+            self.unfit(claim.keep().row.id(), "its agent did not answer");
             return Written::NextMachine;
         }
         let row = &claim.item().row;
         let Ok((state, _)) = machine::next(row.state, MachineEvent::Claim) else {
+            self.unfit(claim.keep().row.id(), "it was in the queue and not ready");
             return Written::NextMachine;
         };
         let now = self.now();
@@ -266,12 +280,12 @@ impl Shared {
             }
             Err(CommitError::Conflict { .. }) => {
                 let machine = submitted.settled();
-                self.reload_soon(machine.row.id());
+                self.unfit(machine.row.id(), "the journal has another version of it");
                 Written::NextMachine
             }
             Err(error @ CommitError::Fenced { .. }) => {
                 submitted.settled();
-                self.stop_taking(&error.to_string());
+                self.fenced(&error);
                 Written::Failed(Self::unwritten(request, &error))
             }
             Err(error @ CommitError::Ambiguous { .. }) => {
@@ -307,22 +321,27 @@ impl Shared {
             stage: machine.stage.clone(),
             cause: "a stage asked for it".into(),
         });
-        let (followers, refill) = {
+        let (followers, work) = {
             let mut book = self.book.lock();
             book.put_machine(machine);
-            book.watch_prepare(stage.id.clone(), prepare_by);
+            let soonest = book.watch_prepare(stage.id.clone(), prepare_by);
             let followers = book.put_stage(stage, origin);
-            (followers, book.shortfall(0) > 0)
+            // A claim that was under way when the pool began to end is one more to end.
+            (followers, soonest || book.closing || book.shortfall(0) > 0)
         };
         drop(followers);
-        if refill {
+        if work {
             self.work.notify_one();
         }
         lease
     }
 
-    fn wait_span(&self, request: &AcquireRequest) -> Duration {
-        request.wait.unwrap_or(self.config.deadlines.acquire)
+    fn patience(&self, request: &AcquireRequest) -> Patience {
+        let span = request.wait.unwrap_or(self.config.deadlines.acquire);
+        Patience {
+            since: Instant::now(),
+            until: later(span),
+        }
     }
 
     fn unwritten(request: &AcquireRequest, error: &CommitError) -> AcquireError {
@@ -340,19 +359,22 @@ impl Shared {
         }
     }
 
-    fn too_late(&self, request: &AcquireRequest, waited: Duration) -> AcquireError {
-        let now = self.now();
-        let since = Timestamp(
-            now.0
-                .saturating_sub(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX)),
-        );
+    fn too_late(&self, request: &AcquireRequest, patience: Patience) -> AcquireError {
+        let since = self.parts.clock.at(patience.since);
         AcquireError::Deadline {
             pool: self.name.clone(),
             stage: request.stage.clone(),
-            waited,
+            waited: patience.since.elapsed(),
             evidence: self.book.lock().evidence(since),
         }
     }
+}
+
+/// Since when a request waits, and until when it does.
+#[derive(Clone, Copy)]
+struct Patience {
+    since: Instant,
+    until: Instant,
 }
 
 /// Whose request it is.
@@ -381,6 +403,8 @@ impl Drop for Asking<'_> {
         let followers = self.shared.book.lock().asked(stage);
         // Outside the lock: each wakes its waiter.
         drop(followers);
+        // The machine that it wanted may be one too many now.
+        self.shared.work.notify_one();
     }
 }
 

@@ -6,15 +6,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::keeper::JOURNAL_PAUSE;
 use super::warm::Shared;
-use super::{NoteError, PoolEvent, ReleaseError};
-use crate::id::{MachineId, StageId, StepId, Version};
-use crate::journal::{Batch, Change, CommitError, MachineRow, StageRow, StepRow};
+use super::{Origin, PoolEvent, ReleaseError};
+use crate::id::{MachineId, StageId};
+use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, StageRow};
 use crate::machine::{self, Effect, MachineEvent, MachineState};
 use crate::stage::{self, StageEnd, StageEvent};
 
 /// Lost swaps in a row after which something else is wrong.
-const MOST_SWAPS: u32 = 16;
+pub(super) const MOST_SWAPS: u32 = 16;
 
 /// Why a machine did not change.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -31,7 +32,8 @@ pub(super) enum AdvanceError {
 }
 
 impl Shared {
-    /// Takes `machine` through `event`. Where that ends its stage, it ends as `end` says.
+    /// Takes a machine through `event`. Where that ends its stage, it ends as
+    /// `end` says; without `end`, a machine that a stage has refuses.
     pub(super) async fn advance(
         &self,
         id: &MachineId,
@@ -50,6 +52,10 @@ impl Shared {
                 (row, stage)
             };
             let (state, effects) = machine::next(row.state, event)?;
+            if effects.contains(&Effect::EndStage) && end.is_none() {
+                let state = row.state;
+                return Err(machine::Refused { state, event }.into());
+            }
             let at = self.now();
             let calls = (state == MachineState::Terminating).then_some(at);
             let after = Arc::new(MachineRow {
@@ -62,27 +68,24 @@ impl Shared {
             let mut changes = vec![Change::new(after.clone(), state.as_str(), cause.clone())];
             let mut ended = None;
             if effects.contains(&Effect::EndStage)
-                && let Some((stage, origin)) = stage
+                && let (Some((stage, origin)), Some(end)) = (stage, &end)
+                && let Ok(state) = stage::next(&stage.state, &StageEvent::End(end.clone()))
             {
-                let end = end
-                    .clone()
-                    .unwrap_or_else(|| StageEnd::MachineLost(cause.clone().into()));
-                let event = StageEvent::End(end);
-                if let Ok(state) = stage::next(&stage.state, &event) {
-                    let version = stage.version.next();
-                    let stage = Arc::new(StageRow {
-                        state,
-                        version,
-                        ..(*stage).clone()
-                    });
-                    changes.push(Change::new(stage.clone(), "ended", cause.clone()));
-                    ended = Some((stage, origin));
-                }
+                let version = stage.version.next();
+                let stage = Arc::new(StageRow {
+                    state,
+                    version,
+                    ..(*stage).clone()
+                });
+                changes.push(Change::new(stage.clone(), "ended", cause.clone()));
+                ended = Some((stage, origin));
             }
             match self.commit(changes).await {
                 Ok(()) => {}
                 Err(CommitError::Conflict { .. } | CommitError::Ambiguous { .. }) => {
-                    self.reload(id).await?;
+                    if self.reload(id).await?.as_ref() == Some(&after) {
+                        return Ok(state);
+                    }
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -91,7 +94,8 @@ impl Shared {
                 let mut book = self.book.lock();
                 book.put_machine(after.clone());
                 if let Some((stage, origin)) = ended {
-                    book.put_stage(stage, origin);
+                    // It asks for nothing any more, so nobody follows it.
+                    let _ = book.put_stage(stage, origin);
                 }
             }
             self.announcer.tell(|| PoolEvent::Machine {
@@ -109,7 +113,8 @@ impl Shared {
         .into())
     }
 
-    /// What a transition asks for. `Offer` is the tender's, who holds the health.
+    /// What a transition asks for. `Offer` is the tender's, who holds the
+    /// health; the stage's end is in the same transaction.
     fn follow(&self, id: &MachineId, effects: &[Effect]) {
         for effect in effects {
             match effect {
@@ -141,47 +146,120 @@ impl Shared {
         };
         let result = self.parts.journal.commit(batch).await;
         if let Err(error @ CommitError::Fenced { .. }) = &result {
-            self.stop_taking(&error.to_string());
+            self.fenced(error);
         }
         result
     }
 
-    /// Reads a machine and its stage back into the book.
-    async fn reload(&self, id: &MachineId) -> Result<(), CommitError> {
-        let unreadable = |error: crate::journal::JournalError| CommitError::Unavailable {
-            reason: error.to_string(),
-        };
-        let Some(row) = self.parts.journal.machine(id).await.map_err(unreadable)? else {
-            return Ok(());
-        };
-        if let Some(stage) = &row.stage
-            && let Some(record) = self.parts.journal.stage(stage).await.map_err(unreadable)?
-        {
-            self.book
-                .lock()
-                .put_stage(record.stage, super::Origin::Attached);
+    /// Commits, and again until it is known whether that is written. For rows
+    /// that one task alone writes, as an order's: a conflict after a commit in
+    /// doubt is that commit.
+    pub(super) async fn commit_alone(
+        &self,
+        changes: Vec<Change>,
+        limit: Option<u32>,
+    ) -> Result<(), CommitError> {
+        let mut in_doubt = false;
+        loop {
+            let error = match self.commit_within(changes.clone(), limit).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict { .. }) if in_doubt => return Ok(()),
+                Err(error @ CommitError::Ambiguous { .. }) => error,
+                Err(error @ CommitError::Unavailable { .. }) if in_doubt => error,
+                Err(error) => return Err(error),
+            };
+            in_doubt = true;
+            self.trouble(None, error.to_string());
+            tokio::time::sleep(JOURNAL_PAUSE).await;
         }
-        self.book.lock().put_machine(row);
-        Ok(())
     }
 
-    /// Drains a machine, whatever it does. One that is on its way out already is left alone.
+    /// Reads a machine and its stage back into the book. What follows from a
+    /// change that nobody saw the end of follows now.
+    async fn reload(&self, id: &MachineId) -> Result<Option<Arc<MachineRow>>, CommitError> {
+        let unreadable = |error: JournalError| CommitError::Unavailable {
+            reason: error.to_string(),
+        };
+        let journal = &self.parts.journal;
+        let Some(row) = journal.machine(id).await.map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let record = match &row.stage {
+            Some(stage) => journal.stage(stage).await.map_err(unreadable)?,
+            None => None,
+        };
+        let (changed, followers) = {
+            let mut book = self.book.lock();
+            let changed = match book.machine(id) {
+                Some(known) if known.row.version < row.version => known.row.state != row.state,
+                // What is gone stays gone, and what is newer stays.
+                _ => return Ok(Some(row)),
+            };
+            let record = record.filter(|record| book.has_stage(&record.stage.id));
+            let followers = record.map(|record| book.put_stage(record.stage, Origin::Attached));
+            book.put_machine(row.clone());
+            (changed, followers)
+        };
+        // Outside the lock: each wakes its waiter.
+        drop(followers);
+        if changed {
+            self.announcer.tell(|| PoolEvent::Machine {
+                id: id.clone(),
+                state: row.state,
+                stage: row.stage.clone(),
+                cause: "read back from the journal".into(),
+            });
+        }
+        self.follow(
+            id,
+            if row.state.occupies_slot() {
+                &[Effect::Refill, Effect::CallTerminate]
+            } else {
+                &[Effect::Refill, Effect::Forget]
+            },
+        );
+        Ok(Some(row))
+    }
+
+    /// Drains a machine, until that is written down. One that is on its way out
+    /// already is left alone; so is, without `end`, one that a stage has.
     pub(super) async fn drain(
         &self,
         id: &MachineId,
         cause: impl Into<Cow<'static, str>>,
         end: Option<StageEnd>,
     ) {
-        self.queue.take(|ready| ready.row.id() == id);
-        match self.advance(id, MachineEvent::Drain, cause, end).await {
-            Ok(_) => self.retire.notify_one(),
-            Err(AdvanceError::Unknown | AdvanceError::Refused(_)) => {}
-            Err(AdvanceError::Commit(error)) => {
-                self.trouble(Some(id), format!("drain machine {id}: {error}"));
-                // The keeper drains what is sick until it is written down.
-                self.book.lock().sick.push(id.clone());
-            }
+        let cause = cause.into();
+        loop {
+            self.queue.take(|ready| ready.row.id() == id);
+            let drained = self.advance(id, MachineEvent::Drain, cause.clone(), end.clone());
+            let Err(AdvanceError::Commit(error)) = drained.await else {
+                break;
+            };
+            self.trouble(Some(id), format!("drain machine {id}: {error}"));
+            tokio::time::sleep(JOURNAL_PAUSE).await;
         }
+        // It may have come back from a claim that was not written.
+        self.queue.take(|ready| ready.row.id() == id);
+        self.retire.notify_one();
+    }
+
+    /// [`Shared::drain`] by a task of its own, one a machine at a time.
+    pub(super) fn drain_soon(
+        self: &Arc<Self>,
+        id: MachineId,
+        cause: &'static str,
+        end: Option<StageEnd>,
+    ) {
+        if !self.book.lock().begin_leaving(&id) {
+            return;
+        }
+        let shared = self.clone();
+        self.spawn("drain a machine", async move {
+            shared.drain(&id, cause, end).await;
+            shared.book.lock().end_leaving(&id);
+            shared.work.notify_one();
+        });
     }
 
     /// Gives up the machine of `stage`. Over already, or never claimed: no error.
@@ -202,6 +280,10 @@ impl Shared {
         let Some(machine) = machine else {
             return Ok(());
         };
+        let failed = |error: &dyn std::error::Error| ReleaseError {
+            stage: stage.clone(),
+            reason: error.to_string(),
+        };
         match self
             .advance(&machine, MachineEvent::Drain, cause, Some(end))
             .await
@@ -210,156 +292,12 @@ impl Shared {
                 self.retire.notify_one();
                 Ok(())
             }
-            Err(AdvanceError::Unknown | AdvanceError::Refused(_)) => Ok(()),
-            Err(error) => Err(ReleaseError {
-                stage: stage.clone(),
-                reason: error.to_string(),
-            }),
-        }
-    }
-
-    /// Writes down what happened to a stage. What is written already is not written again (P9).
-    pub(super) async fn note(&self, id: &StageId, event: StageEvent) -> Result<(), NoteError> {
-        if let StageEvent::End(end) = event {
-            let ended = self.end_stage(id, "the stage ended", end).await;
-            return ended.map_err(|e| NoteError::Journal {
-                stage: e.stage,
-                reason: e.reason,
-            });
-        }
-        for _ in 0..MOST_SWAPS {
-            let Some((row, origin, step)) = self.stage_and_step(id, &event) else {
-                return Err(NoteError::Unknown { stage: id.clone() });
-            };
-            let refused = |reason: String| NoteError::Refused {
-                stage: id.clone(),
-                reason,
-            };
-            let state = stage::next(&row.state, &event).map_err(|e| refused(e.to_string()))?;
-            let mut changes = Vec::with_capacity(1);
-            let mut stage = None;
-            if state != row.state {
-                let version = row.version.next();
-                let what = state.as_str();
-                let after = Arc::new(StageRow {
-                    state,
-                    version,
-                    ..(*row).clone()
-                });
-                changes.push(Change::new(after.clone(), what, "the stage goes on"));
-                stage = Some(after);
+            // Its machine is on its way out already, and took the stage along:
+            // if the book does not say so, the journal does.
+            Err(AdvanceError::Unknown | AdvanceError::Refused(_)) => {
+                self.reload_stage(stage).await.map_err(|e| failed(&e))
             }
-            let step = next_step(id, &event, step.as_deref()).map_err(refused)?;
-            if let Some((step, what)) = &step {
-                changes.push(Change::new(step.clone(), what, "the stage goes on"));
-            }
-            if changes.is_empty() {
-                return Ok(());
-            }
-            match self.commit(changes).await {
-                Ok(()) => {
-                    let mut book = self.book.lock();
-                    if let Some(stage) = stage {
-                        book.put_stage(stage, origin);
-                    }
-                    if let Some((step, _)) = step
-                        && let Some(steps) = book.steps_mut(id)
-                    {
-                        steps.insert(step.id.clone(), step);
-                    }
-                    return Ok(());
-                }
-                Err(CommitError::Conflict { .. } | CommitError::Ambiguous { .. }) => {
-                    self.reload_stage(id).await?;
-                }
-                Err(error) => {
-                    return Err(NoteError::Journal {
-                        stage: id.clone(),
-                        reason: error.to_string(),
-                    });
-                }
-            }
+            Err(error) => Err(failed(&error)),
         }
-        let reason = "the row changes all the time".to_owned();
-        Err(NoteError::Journal {
-            stage: id.clone(),
-            reason,
-        })
-    }
-    fn stage_and_step(
-        &self,
-        id: &StageId,
-        event: &StageEvent,
-    ) -> Option<(Arc<StageRow>, super::Origin, Option<Arc<StepRow>>)> {
-        let book = self.book.lock();
-        let entry = book.stage(id)?;
-        let step = step_of(event)
-            .and_then(|step| entry.steps.get(step))
-            .cloned();
-        Some((entry.row.clone(), entry.origin, step))
-    }
-
-    async fn reload_stage(&self, id: &StageId) -> Result<(), NoteError> {
-        let failed = |error: crate::journal::JournalError| NoteError::Journal {
-            stage: id.clone(),
-            reason: error.to_string(),
-        };
-        if let Some(record) = self.parts.journal.stage(id).await.map_err(failed)? {
-            let mut book = self.book.lock();
-            book.put_stage(record.stage, super::Origin::Attached);
-            if let Some(steps) = book.steps_mut(id) {
-                *steps = record
-                    .steps
-                    .into_iter()
-                    .map(|step| (step.id.clone(), step))
-                    .collect();
-            }
-        }
-        Ok(())
-    }
-}
-
-fn step_of(event: &StageEvent) -> Option<&StepId> {
-    match event {
-        StageEvent::StepSent { step, .. } | StageEvent::StepEnded { step, .. } => Some(step),
-        StageEvent::Prepare | StageEvent::Prepared | StageEvent::End(_) => None,
-    }
-}
-
-/// The step's row as `event` makes it, and the event's name; `None` where nothing changes.
-fn next_step(
-    stage: &StageId,
-    event: &StageEvent,
-    known: Option<&StepRow>,
-) -> Result<Option<(Arc<StepRow>, &'static str)>, String> {
-    match (event, known) {
-        (StageEvent::StepSent { step, hash }, None) => Ok(Some((
-            Arc::new(StepRow {
-                stage: stage.clone(),
-                id: step.clone(),
-                hash: *hash,
-                outcome: None,
-                version: Version(1),
-            }),
-            "sent",
-        ))),
-        (StageEvent::StepSent { step, hash }, Some(known)) if known.hash != *hash => {
-            Err(format!("step {step} was given before with another content"))
-        }
-        (StageEvent::StepEnded { step, .. }, None) => Err(format!("step {step} was never sent")),
-        (StageEvent::StepEnded { outcome, .. }, Some(known)) if known.outcome.is_none() => {
-            let version = known.version.next();
-            let outcome = Some(outcome.clone());
-            Ok(Some((
-                Arc::new(StepRow {
-                    outcome,
-                    version,
-                    ..known.clone()
-                }),
-                "ended",
-            )))
-        }
-        // A repeated result is the one that was answered first.
-        _ => Ok(None),
     }
 }

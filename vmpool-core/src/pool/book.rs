@@ -6,12 +6,13 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, later};
 use crate::id::{MachineId, OrderId, StageId, StepId};
 use crate::journal::{MachineRow, OrderRow, StageRow, StepRow};
 use crate::machine::MachineState;
@@ -40,8 +41,10 @@ pub(super) struct Book {
     doubted: Set<StageId>,
     /// Releases that nobody waits for.
     pub(super) releases: Vec<StageId>,
-    /// Machines that were found sick when their turn came.
-    pub(super) sick: Vec<MachineId>,
+    /// Machines that can't be handed out, and why.
+    pub(super) unfit: Vec<(MachineId, &'static str)>,
+    /// Machines that are being drained by tasks of their own.
+    leaving: Set<MachineId>,
     /// Every prepare deadline, in order: it is one span for the whole pool.
     preparing: VecDeque<(Timestamp, StageId)>,
     /// Deadlines of the stages that are prepared.
@@ -49,8 +52,10 @@ pub(super) struct Book {
     evidence: VecDeque<Evidence>,
     /// Why no requests are taken.
     pub(super) stopped: Option<Arc<str>>,
-    /// The pool shuts down: machines that nobody has are ended.
+    /// The pool drains: machines that nobody has are ended.
     pub(super) closing: bool,
+    /// The pool shuts down: those that stages have are ended too.
+    pub(super) ending: bool,
     pub(super) backoff: Backoff,
 }
 
@@ -103,8 +108,27 @@ pub(super) struct StageEntry {
 /// Holds launches off after failures.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Backoff {
-    pub(super) failures: u32,
+    failures: u32,
     pub(super) not_before: Option<Instant>,
+}
+
+/// First pause after a failed launch or boot; doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause between launches.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+impl Backoff {
+    /// A launch was refused, or its machine never became ready: waits longer
+    /// each time, and at least `named`. Many that fail at once are one failure.
+    pub(super) fn failed(&mut self, named: Duration) {
+        if self.not_before.is_none_or(|until| until <= Instant::now()) {
+            self.failures = self.failures.saturating_add(1);
+        }
+        let doublings = self.failures.saturating_sub(1).min(10);
+        let pause = FIRST_PAUSE.saturating_mul(1 << doublings);
+        let until = later(pause.min(LONGEST_PAUSE).max(named));
+        self.not_before = self.not_before.max(Some(until));
+    }
 }
 
 impl Book {
@@ -184,6 +208,11 @@ impl Book {
         }
     }
 
+    /// The stage has its machine, or asks for one.
+    pub(super) fn has_stage(&self, id: &StageId) -> bool {
+        self.stages.contains_key(id)
+    }
+
     /// Its steps, to take in what was committed of them.
     pub(super) fn steps_mut(&mut self, id: &StageId) -> Option<&mut Map<StepId, Arc<StepRow>>> {
         match self.stages.get_mut(id)? {
@@ -192,15 +221,8 @@ impl Book {
         }
     }
 
-    /// The stages that have machines.
-    pub(super) fn stages(&self) -> impl Iterator<Item = &StageEntry> {
-        self.stages.values().filter_map(|slot| match slot {
-            StageSlot::Held(entry) => Some(entry),
-            StageSlot::Asked(_) => None,
-        })
-    }
-
     /// Takes a stage's committed row. The followers of its request are the caller's to drop.
+    #[must_use]
     pub(super) fn put_stage(&mut self, row: Arc<StageRow>, origin: Origin) -> Followers {
         if row.state.is_ended() {
             if self.stage(&row.id).is_some() {
@@ -229,9 +251,18 @@ impl Book {
         }
     }
 
-    /// A claim was committed: `by` is when it must be prepared.
-    pub(super) fn watch_prepare(&mut self, stage: StageId, by: Timestamp) {
-        self.preparing.push_back((by, stage));
+    /// A claim was committed: `by` is when it must be prepared. True if that is
+    /// sooner than what the keeper looks out for.
+    pub(super) fn watch_prepare(&mut self, stage: StageId, by: Timestamp) -> bool {
+        let soonest = self.preparing.front().is_none_or(|(first, _)| by < *first);
+        // One that was read back may be older than those that came since.
+        if self.preparing.back().is_some_and(|(last, _)| *last > by) {
+            let at = self.preparing.partition_point(|(other, _)| *other <= by);
+            self.preparing.insert(at, (by, stage));
+        } else {
+            self.preparing.push_back((by, stage));
+        }
+        soonest
     }
 
     /// Stages that are over a deadline, with its name; and when to look again.
@@ -270,6 +301,8 @@ impl Book {
         match self.stages.get_mut(stage) {
             Some(StageSlot::Held(_)) => Turn::Held,
             Some(StageSlot::Asked(followers)) => {
+                // Some may have lost their patience since.
+                followers.retain(|follower| !follower.is_closed());
                 let (through, wait) = oneshot::channel();
                 followers.push(through);
                 Turn::Follow(wait)
@@ -352,12 +385,37 @@ impl Book {
         desired.saturating_sub(self.supply()).min(room)
     }
 
-    /// How many ready machines are more than desired.
-    pub(super) fn excess(&self, waiting: u32) -> u32 {
+    /// How many of `idle` machines are more than desired. Idle are those in the
+    /// queue: what is ready but not there is on its way out, or to a stage.
+    pub(super) fn excess(&self, waiting: u32, idle: u32) -> u32 {
         let desired = self.size.warm.saturating_add(waiting);
-        self.supply()
-            .saturating_sub(desired)
-            .min(self.count(MachineState::Ready))
+        let coming = self.supply() - self.count(MachineState::Ready);
+        (idle + coming).saturating_sub(desired).min(idle)
+    }
+
+    /// Machines that a draining pool ends, and nobody does yet.
+    pub(super) fn unwanted(&self) -> Vec<MachineId> {
+        use MachineState::{Booting, Claimed, Ready, Resuming, Suspended, Suspending};
+        let rows = self.machines.values().map(|entry| &entry.row);
+        rows.filter(|row| match row.state {
+            Booting | Ready | Suspending | Suspended | Resuming => true,
+            Claimed => self.ending,
+            _ => false,
+        })
+        .map(|row| row.id())
+        .filter(|id| !self.leaving.contains(*id))
+        .cloned()
+        .collect()
+    }
+
+    /// True if nobody drains the machine yet: the caller does from now on.
+    pub(super) fn begin_leaving(&mut self, id: &MachineId) -> bool {
+        self.leaving.insert(id.clone())
+    }
+
+    /// Nobody drains the machine any more.
+    pub(super) fn end_leaving(&mut self, id: &MachineId) {
+        self.leaving.remove(id);
     }
 
     pub(super) fn reserve(&mut self, slots: u32) {

@@ -22,7 +22,7 @@ pub struct PoolConfig {
     /// How long things may take.
     pub deadlines: Deadlines,
     /// A machine is replaced when it could no longer finish a stage of
-    /// [`Deadlines::stage`] before this age.
+    /// [`Deadlines::stage`] before this age, but not in the first half of it.
     pub max_age: Duration,
 }
 

@@ -8,10 +8,8 @@ use tokio::time::Instant;
 
 use super::Origin;
 use super::warm::Shared;
-use crate::clock::Timestamp;
 use crate::id::{MachineId, StageId};
 use crate::journal::{JournalError, MachineRow, PoolRows, StageRow};
-use crate::machine::MachineState;
 use crate::stage::{StageEnd, StageState};
 
 /// After a journal that took no write, work is tried again this much later.
@@ -33,12 +31,12 @@ impl Shared {
     /// Sets going what must be done now; says when to look again.
     fn turn(self: &Arc<Self>) -> Option<Instant> {
         let now = self.now();
-        let (doubts, releases, sick, (overdue, next), closing) = {
+        let (doubts, releases, unfit, (overdue, next), closing) = {
             let mut book = self.book.lock();
             (
                 book.take_doubts(),
                 std::mem::take(&mut book.releases),
-                std::mem::take(&mut book.sick),
+                std::mem::take(&mut book.unfit),
                 book.overdue(now),
                 book.closing,
             )
@@ -53,11 +51,8 @@ impl Shared {
                     .release_until_written(stage, StageEnd::Released),
             );
         }
-        for id in sick {
-            let shared = self.clone();
-            self.spawn("drain a sick machine", async move {
-                shared.drain(&id, "its agent did not answer", None).await;
-            });
+        for (id, why) in unfit {
+            self.drain_soon(id, why, None);
         }
         for (stage, which) in overdue {
             let end = StageEnd::OverTime(which.into());
@@ -67,7 +62,7 @@ impl Shared {
             );
         }
         if closing {
-            self.drain_unclaimed();
+            self.drain_unwanted();
             return next.map(|at| self.parts.clock.instant(at));
         }
         self.drain_excess();
@@ -95,58 +90,37 @@ impl Shared {
                 book.reserve(count);
                 count
             };
+            self.count_slots();
             self.spawn("order", self.clone().order(count));
         }
     }
 
     fn drain_excess(self: &Arc<Self>) {
-        let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
-        let excess = { self.book.lock().excess(waiting) };
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let (waiting, idle) = (count(self.queue.waiting()), count(self.queue.ready()));
+        let excess = { self.book.lock().excess(waiting, idle) };
         for _ in 0..excess {
             let Some(ready) = self.queue.take(|_| true) else {
                 return;
             };
-            let shared = self.clone();
-            self.spawn("drain an idle machine", async move {
-                shared
-                    .drain(ready.row.id(), "more are ready than wanted", None)
-                    .await;
-            });
+            self.drain_soon(ready.row.id().clone(), "more are ready than wanted", None);
         }
     }
 
-    fn drain_unclaimed(self: &Arc<Self>) {
-        use MachineState::{Booting, Ready, Resuming, Suspended, Suspending};
-        let idle: Vec<MachineId> = {
+    /// A pool that drains ends what no stage has; one that shuts down, everything.
+    fn drain_unwanted(self: &Arc<Self>) {
+        let (unwanted, ending) = {
             let book = self.book.lock();
-            let states = [Booting, Ready, Suspending, Suspended, Resuming];
-            let idle = book
-                .machines()
-                .filter(|entry| states.contains(&entry.row.state));
-            idle.map(|entry| entry.row.id().clone()).collect()
+            (book.unwanted(), book.ending)
         };
-        for id in idle {
-            let shared = self.clone();
-            self.spawn("drain an idle machine", async move {
-                shared.drain(&id, "the pool drains", None).await;
-            });
-        }
-    }
-
-    /// Ends every running stage, for a shut-down.
-    pub(super) fn end_all_stages(self: &Arc<Self>) {
-        let stages: Vec<StageId> = self
-            .book
-            .lock()
-            .stages()
-            .map(|entry| entry.row.id.clone())
-            .collect();
-        for stage in stages {
-            let end = StageEnd::Stopped("the pool shuts down".into());
-            self.spawn(
-                "end a stage",
-                self.clone().release_until_written(stage, end),
-            );
+        let cause = if ending {
+            "the pool shuts down"
+        } else {
+            "the pool drains"
+        };
+        let end = ending.then(|| StageEnd::Stopped(cause.into()));
+        for id in unwanted {
+            self.drain_soon(id, cause, end.clone());
         }
     }
 
@@ -174,7 +148,9 @@ impl Shared {
                 // and a write that is still under way loses the swap, or wins it
                 // and is found by the drain.
                 Ok(None) => {
-                    self.drain(&machine, "its claim was broken off", None).await;
+                    let cause = "its claim was broken off";
+                    let end = StageEnd::Stopped(cause.into());
+                    self.drain(&machine, cause, Some(end)).await;
                     break;
                 }
                 Err(error) => self.trouble(Some(&machine), error.to_string()),
@@ -203,9 +179,9 @@ impl Shared {
         Ok(row.map(|row| (row, claim)))
     }
 
-    /// The row in the book is not the journal's: read it, and tend to what it says.
-    pub(super) fn reload_soon(&self, machine: &MachineId) {
-        self.book.lock().sick.push(machine.clone());
+    /// A machine that can't be handed out, and is not in the queue any more.
+    pub(super) fn unfit(&self, machine: &MachineId, why: &'static str) {
+        self.book.lock().unfit.push((machine.clone(), why));
         self.work.notify_one();
     }
 
@@ -221,12 +197,13 @@ impl Shared {
                 book.put_machine(machine.clone());
             }
             for record in rows.stages {
-                let by: Timestamp = record.stage.claimed_at.after(prepare);
+                let by = record.stage.claimed_at.after(prepare);
                 let id = record.stage.id.clone();
                 if record.stage.state != StageState::Prepared {
                     book.watch_prepare(id.clone(), by);
                 }
-                book.put_stage(record.stage, Origin::Attached);
+                // Nobody can have asked yet.
+                let _ = book.put_stage(record.stage, Origin::Attached);
                 if let Some(steps) = book.steps_mut(&id) {
                     *steps = record
                         .steps

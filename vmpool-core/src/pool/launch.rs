@@ -10,21 +10,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::PoolEvent;
-use super::book::Backoff;
-use super::keeper::JOURNAL_PAUSE;
 use super::warm::Shared;
-use crate::clock::Timestamp;
+use crate::clock::later;
 use crate::id::{Attempt, OrderId, Version};
-use crate::journal::{Change, CommitError, JournalError, MachineRow, OrderRow};
-use crate::link::Machine;
-use crate::machine::MachineState;
+use crate::journal::{Change, OrderRow};
 use crate::order::{self, OrderEvent, OrderState};
-use crate::provider::{ErrorKind, LaunchOrder, Launched, OrderDraft, ProviderError, Tags};
+use crate::provider::{ErrorKind, LaunchOrder, OrderDraft, ProviderError, Tags};
 
-/// First pause after a failed launch; doubles with each further one.
+/// First pause before a launch is replayed; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Longest pause between launches.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Longest pause between replays.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 impl Shared {
     /// Orders `count` machines, whose slots are reserved in the book.
@@ -41,7 +37,7 @@ impl Shared {
         }
         self.count_slots();
         match written {
-            Ok((row, launch)) => self.launch(row, launch, false).await,
+            Ok((_, launch)) => self.launch(launch, false).await,
             Err(_) => {
                 if let Some(error) = failed {
                     self.hold_off(&error);
@@ -61,7 +57,7 @@ impl Shared {
                     count: row.state.count(),
                     request,
                 };
-                self.launch(row, launch, true).await;
+                self.launch(launch, true).await;
             }
             Err(error) => {
                 self.trouble(None, format!("replay order {}: {error}", row.id));
@@ -110,14 +106,11 @@ impl Shared {
             version: Version(1),
         });
         let change = Change::new(row.clone(), "launching", "machines are missing");
-        match self.commit_within(vec![change], Some(limit)).await {
-            Ok(()) => {}
-            // It may be in the journal: calling is safe then, and if it is not,
-            // the machines' rows will say so. Not calling is safer.
-            Err(error) => {
-                return Err(ProviderError::new(ErrorKind::Transient, attempted()).because(error));
-            }
-        }
+        self.commit_alone(vec![change], Some(limit))
+            .await
+            .map_err(|error| {
+                ProviderError::new(ErrorKind::Transient, attempted()).because(error)
+            })?;
         self.announcer.tell(|| PoolEvent::Order {
             id: id.clone(),
             state,
@@ -136,181 +129,53 @@ impl Shared {
 
     /// Calls the provider until nothing is unknown, or the deadline says that
     /// listings must tell. `called` says that a call may have been made before.
-    async fn launch(self: &Arc<Self>, row: Arc<OrderRow>, launch: LaunchOrder, called: bool) {
-        let patience = self.config.deadlines.launching;
-        let until = Instant::now() + patience;
+    async fn launch(self: &Arc<Self>, launch: LaunchOrder, called: bool) {
+        let id = &launch.id;
+        let until = later(self.config.deadlines.launching);
         let mut pause = FIRST_PAUSE;
         let mut in_doubt = called;
         loop {
             let call = self.parts.provider.launch(&launch);
             let Ok(outcome) = tokio::time::timeout_at(until, call).await else {
-                self.mark_called(&row.id).await;
-                return self.settle(&row.id).await;
+                break;
             };
-            if !outcome.machines.is_empty() && self.bind(&row.id, &outcome.machines).await {
-                self.book.lock().backoff = Backoff::default();
+            if !outcome.machines.is_empty() && !self.bind(id, &outcome.machines).await {
+                break;
             }
             for (count, error) in &outcome.refused {
                 self.hold_off(error);
                 // A refused replay says nothing of the call whose answer was lost.
                 if !in_doubt {
                     let event = OrderEvent::ProveAbsent(*count);
-                    self.change_order(&row.id, event, chain(error)).await;
+                    self.change_order(id, event, chain(error)).await;
                 }
             }
             self.work.notify_one();
             let Some((_, error)) = &outcome.unknown else {
-                if in_doubt && !outcome.refused.is_empty() {
-                    self.settle(&row.id).await;
-                }
-                return;
+                break;
             };
             in_doubt = true;
             self.trouble(None, format!("{}; it is replayed", chain(error)));
             if Instant::now() + pause >= until {
-                return self.settle(&row.id).await;
+                break;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            self.mark_called(&row.id).await;
-        }
-    }
-
-    /// Binds machines to the order's open slots, each in the transaction that
-    /// makes its row. Machines that are bound already are passed over.
-    pub(super) async fn bind(self: &Arc<Self>, id: &OrderId, found: &[Launched]) -> bool {
-        loop {
-            let fresh = match self.unbound(found).await {
-                Ok(fresh) => fresh,
-                Err(error) => {
-                    self.trouble(None, error.to_string());
-                    tokio::time::sleep(JOURNAL_PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(order) = self.book.lock().order(id).cloned() else {
-                return false;
-            };
-            if fresh.is_empty() {
-                return true;
-            }
-            let now = self.now();
-            let count = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
-            let Ok(state) = order::next(order.state, OrderEvent::Bind(count)) else {
-                self.trouble(None, format!("order {id} got {count} machines too many"));
-                return false;
-            };
-            let version = order.version.next();
-            let bound = Arc::new(OrderRow {
-                state,
-                version,
-                ..(*order).clone()
-            });
-            let rows: Vec<_> = fresh
-                .iter()
-                .map(|launched| Arc::new(booting(&order, launched, now)))
-                .collect();
-            let cause = "the provider launched it";
-            let mut changes = vec![Change::new(bound.clone(), "bound", cause)];
-            changes.extend(
-                rows.iter()
-                    .map(|row| Change::new(row.clone(), "booting", cause)),
-            );
-            match self.commit(changes).await {
-                Ok(()) => {
-                    {
-                        let mut book = self.book.lock();
-                        book.put_order(bound);
-                        for row in &rows {
-                            book.put_machine(row.clone());
-                        }
-                    }
-                    for row in rows {
-                        self.announcer.tell(|| PoolEvent::Machine {
-                            id: row.id().clone(),
-                            state: row.state,
-                            stage: None,
-                            cause: cause.into(),
-                        });
-                        self.tend_soon(row.id());
-                    }
-                    self.count_slots();
-                    return true;
-                }
-                Err(CommitError::Fenced { .. }) => return false,
-                Err(error) => {
-                    self.trouble(None, format!("bind the machines of order {id}: {error}"));
-                    tokio::time::sleep(JOURNAL_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// Those that have no row yet. One that is gone keeps its row.
-    async fn unbound<'a>(&self, found: &'a [Launched]) -> Result<Vec<&'a Launched>, JournalError> {
-        let mut fresh = Vec::new();
-        for launched in found {
-            let known = self.book.lock().machine(&launched.id).is_some();
-            if !known && self.parts.journal.machine(&launched.id).await?.is_none() {
-                fresh.push(launched);
-            }
-        }
-        Ok(fresh)
-    }
-
-    /// Takes an order through an event, until it is written down.
-    pub(super) async fn change_order(&self, id: &OrderId, event: OrderEvent, cause: String) {
-        loop {
-            let Some(row) = self.book.lock().order(id).cloned() else {
+            if !self.mark_called(id, "it is called again").await {
                 return;
-            };
-            let Ok(state) = order::next(row.state, event) else {
-                return;
-            };
-            let called_at = if event == OrderEvent::Call {
-                Some(self.now())
-            } else {
-                row.called_at
-            };
-            let version = row.version.next();
-            let after = Arc::new(OrderRow {
-                state,
-                called_at,
-                version,
-                ..(*row).clone()
-            });
-            let what = if state.is_settled() {
-                "settled"
-            } else {
-                "launching"
-            };
-            match self
-                .commit(vec![Change::new(after.clone(), what, cause.clone())])
-                .await
-            {
-                Ok(()) => {
-                    self.book.lock().put_order(after);
-                    self.announcer.tell(|| PoolEvent::Order {
-                        id: id.clone(),
-                        state,
-                        cause: cause.into(),
-                    });
-                    self.count_slots();
-                    self.work.notify_one();
-                    return;
-                }
-                Err(CommitError::Fenced { .. }) => return,
-                Err(error) => {
-                    self.trouble(None, format!("write down order {id}: {error}"));
-                    tokio::time::sleep(JOURNAL_PAUSE).await;
-                }
             }
+        }
+        // Listings tell what the answers left open.
+        let open = self.book.lock().order(id).is_some();
+        if open && self.mark_called(id, "listings must tell what it got").await {
+            self.settle(id).await;
         }
     }
 
-    async fn mark_called(&self, id: &OrderId) {
-        self.change_order(id, OrderEvent::Call, "its answer was lost".to_owned())
-            .await;
+    /// Notes the moment of a call, before it is made. False: it must not be made.
+    async fn mark_called(&self, id: &OrderId, cause: &str) -> bool {
+        self.change_order(id, OrderEvent::Call, cause.to_owned())
+            .await
     }
 
     /// A launch was refused: wait longer each time, or stop where only a person can help (P8).
@@ -320,36 +185,12 @@ impl Shared {
         if !error.kind.is_retryable() {
             return self.stop_taking(&text);
         }
-        let mut book = self.book.lock();
-        let pause = FIRST_PAUSE.saturating_mul(1 << book.backoff.failures.min(10));
         let named = match error.kind {
             ErrorKind::Throttled { retry_after } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        book.backoff.failures += 1;
-        book.backoff.not_before = Some(Instant::now() + pause.min(LONGEST_PAUSE).max(named));
-        drop(book);
+        self.book.lock().backoff.failed(named);
         self.work.notify_one();
-    }
-}
-
-fn booting(order: &OrderRow, launched: &Launched, now: Timestamp) -> MachineRow {
-    MachineRow {
-        machine: Arc::new(Machine {
-            id: launched.id.clone(),
-            pool: order.pool.clone(),
-            order: order.id.clone(),
-            attempt: order.attempt,
-            address: launched.address,
-            key: None,
-        }),
-        state: MachineState::Booting,
-        since: now,
-        stage: None,
-        launched_at: now,
-        expires_at: order.expires_at,
-        called_at: None,
-        version: Version(1),
     }
 }
 

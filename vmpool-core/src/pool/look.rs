@@ -14,12 +14,17 @@ use crate::id::{MachineId, OrderId};
 use crate::journal::Change;
 use crate::machine::MachineEvent;
 use crate::order::OrderEvent;
-use crate::provider::{Launched, ListedState, Listing};
+use crate::provider::{ErrorKind, Launched, ListedState, Listing, ProviderError};
+use crate::stage::StageEnd;
 
 /// Between two listings for the same question.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between listings.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A call of the provider that has not answered after this long counts as failed.
+const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
+/// The same, where the answer is only good to know.
+const DIAGNOSIS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counts the listings that prove something absent.
 #[derive(Debug, Default, Clone, Copy)]
@@ -62,6 +67,18 @@ impl Pause {
     }
 }
 
+/// The provider's answer, if it comes within its time: a call that hangs must
+/// hold nothing else up.
+pub(super) async fn in_time<T>(
+    attempted: &str,
+    call: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    match tokio::time::timeout(ANSWER_PATIENCE, call).await {
+        Ok(answer) => answer,
+        Err(late) => Err(ProviderError::new(ErrorKind::Transient, attempted).because(late)),
+    }
+}
+
 impl Shared {
     /// Asks the provider what it has, and takes in what that says of our machines.
     pub(super) async fn look(&self) -> Option<Listing> {
@@ -69,7 +86,8 @@ impl Shared {
             let config = &self.config;
             (config.owner.clone(), config.deployment.clone())
         };
-        let mut listing = match self.parts.provider.list(&owner).await {
+        let listed = self.parts.provider.list(&owner);
+        let mut listing = match in_time("list the machines", listed).await {
             Ok(listing) => listing,
             Err(error) => {
                 self.trouble(None, chain(&error));
@@ -90,8 +108,13 @@ impl Shared {
         Some(listing)
     }
 
-    pub(super) async fn provider_says_gone(&self, id: &MachineId, cause: &'static str) {
+    /// What the provider can tell of a machine that failed.
+    pub(super) async fn diagnose(&self, id: &MachineId) -> Option<String> {
         let said = self.parts.provider.diagnose(id);
+        tokio::time::timeout(DIAGNOSIS_PATIENCE, said).await.ok()?
+    }
+
+    pub(super) async fn provider_says_gone(&self, id: &MachineId, cause: &'static str) {
         let known = self.book.lock().machine(id).map(|entry| entry.row.state);
         let Some(state) = known else { return };
         let cause = if state == crate::machine::MachineState::Terminating {
@@ -99,14 +122,15 @@ impl Shared {
         } else {
             self.queue.take(|ready| ready.row.id() == id);
             // Gone without our asking: say all that is known of it.
-            match said.await {
+            match self.diagnose(id).await {
                 Some(said) => format!("{cause}; {said}"),
                 None => cause.to_owned(),
             }
         };
         let lost = state != crate::machine::MachineState::Terminating;
+        let end = StageEnd::MachineLost(cause.clone().into());
         let gone = self
-            .advance(id, MachineEvent::ProviderSaysGone, cause.clone(), None)
+            .advance(id, MachineEvent::ProviderSaysGone, cause.clone(), Some(end))
             .await;
         match gone {
             Ok(_) if lost => self.trouble(Some(id), format!("machine {id} was lost: {cause}")),
@@ -155,7 +179,8 @@ impl Shared {
                     };
                     let event = OrderEvent::ProveAbsent(order.state.open);
                     let cause = "two listings show no machine of it".to_owned();
-                    return self.change_order(id, event, cause).await;
+                    self.change_order(id, event, cause).await;
+                    return;
                 }
             }
             pause.wait().await;

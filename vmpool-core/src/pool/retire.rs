@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::launch::chain;
-use super::look::{Absence, Pause};
+use super::look::{Absence, Pause, in_time};
 use super::warm::Shared;
-use crate::clock::Timestamp;
 use crate::id::MachineId;
 use crate::machine::{MachineEvent, MachineState};
 use crate::provider::ListedState;
@@ -17,7 +16,6 @@ const BATCH: usize = 100;
 /// What the retirer remembers of a machine that it ends.
 #[derive(Debug, Default)]
 struct Ending {
-    called_at: Timestamp,
     absence: Absence,
     alarmed: bool,
 }
@@ -79,10 +77,10 @@ impl Shared {
 
     async fn call_terminate(&self, ids: &[MachineId], endings: &mut HashMap<MachineId, Ending>) {
         for batch in ids.chunks(BATCH) {
-            let answer = self.parts.provider.terminate(batch).await;
-            let now = self.now();
+            let call = self.parts.provider.terminate(batch);
+            let answer = in_time("terminate machines", call).await;
             for id in batch {
-                endings.entry(id.clone()).or_default().called_at = now;
+                endings.entry(id.clone()).or_default();
             }
             match answer {
                 Ok(answer) => {
@@ -103,12 +101,17 @@ impl Shared {
         };
         let window = self.capabilities.consistency_window;
         for (id, ending) in endings {
+            let row = self.book.lock().machine(id).map(|entry| entry.row.clone());
+            let Some(row) = row else { continue };
+            // The first call counts: the ones that repeat it change nothing, and
+            // come too often for a listing to be later than the last of them.
+            let called_at = row.called_at.unwrap_or(row.since);
             let listed = listing.machines.iter().find(|listed| listed.id == *id);
             match listed {
                 // The look took it in already.
                 Some(listed) if listed.state == ListedState::Terminated => {}
                 Some(_) => ending.absence.present(),
-                None if ending.absence.missing(&listing, ending.called_at, window) => {
+                None if ending.absence.missing(&listing, called_at, window) => {
                     self.provider_says_gone(id, "two listings do not show it")
                         .await;
                 }

@@ -10,7 +10,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::advance::AdvanceError;
+use super::book::Backoff;
+use super::keeper::JOURNAL_PAUSE;
+use super::look::Pause;
 use super::warm::{ReadyMachine, Shared};
+use crate::clock::later;
 use crate::id::MachineId;
 use crate::journal::{Change, CommitError, MachineRow};
 use crate::link::{AgentReport, Health, KeyHash, LinkError, PinError, PinKey};
@@ -19,6 +24,11 @@ use crate::stage::StageEnd;
 
 /// Renewals within one span of the agents' idle clock.
 const RENEWALS: u32 = 4;
+
+/// A renewal that has not been answered after this long has failed.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
+/// A connection that held this long was a good one.
+const GOOD_CONNECTION: Duration = Duration::from_mins(1);
 
 /// Why a machine needs no more tending, or other tending.
 enum Ended {
@@ -48,12 +58,14 @@ impl Shared {
 
     async fn tend(&self, id: &MachineId, tended: &CancellationToken) {
         let mut lost: Option<String> = None;
+        let mut pause = Pause::new();
         loop {
             let Some(row) = self.tended_row(id) else {
                 return;
             };
             let until = self.connect_by(&row, lost.is_some());
             let opened = self.open(&row, until).await;
+            let since = Instant::now();
             let ended = match opened {
                 Ok(report) => self.watch(id, &report).await,
                 Err(why) => {
@@ -65,7 +77,13 @@ impl Shared {
                 }
             };
             match ended {
-                Ended::Reconnect(why) => lost = Some(why),
+                Ended::Reconnect(why) => {
+                    lost = Some(why);
+                    if since.elapsed() >= GOOD_CONNECTION {
+                        pause = Pause::new();
+                    }
+                    pause.wait().await;
+                }
                 Ended::Drain(why) => {
                     let end = StageEnd::MachineLost(why.clone().into());
                     self.give_up(id, why, end, tended).await;
@@ -90,13 +108,13 @@ impl Shared {
                 .clock
                 .instant(row.launched_at.after(deadlines.booting))
         } else {
-            Instant::now() + deadlines.prepare
+            later(deadlines.prepare)
         }
     }
 
     /// Opens the connection; retries what a dial can't mend only if the address was missing.
     async fn open(&self, row: &MachineRow, until: Instant) -> Result<AgentReport, String> {
-        let mut pause = super::look::Pause::new();
+        let mut pause = Pause::new();
         loop {
             let Some(current) = self.tended_row(row.id()) else {
                 return Err("it drains".to_owned());
@@ -137,14 +155,15 @@ impl Shared {
         if row.state != MachineState::Claimed && !self.make_ready(&row, &health).await {
             return Ended::Drain("it could not become ready".to_owned());
         }
-        let too_old = self.too_old_at(&row);
+        let mut too_old = self.too_old_at(&row);
+        let mut ages = true;
         let idle = self
             .parts
             .link
             .bootstrap(&row.machine.order, row.machine.attempt)
             .clocks
             .idle;
-        let mut renew = tokio::time::interval(idle / RENEWALS);
+        let mut renew = tokio::time::interval((idle / RENEWALS).max(Duration::from_secs(1)));
         renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         renew.tick().await;
         loop {
@@ -160,34 +179,32 @@ impl Shared {
                     };
                 }
                 _ = renew.tick() => {
-                    if let Err(error) = self.parts.link.renew(id, self.term).await {
-                        tracing::debug!(machine = %id, %error, "not renewed");
+                    let renewed = self.parts.link.renew(id, self.term);
+                    match tokio::time::timeout(RENEWAL_PATIENCE, renewed).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::debug!(machine = %id, %error, "not renewed"),
+                        Err(_) => tracing::debug!(machine = %id, "its renewal was not answered"),
                     }
                 }
-                () = tokio::time::sleep_until(too_old) => {
+                () = tokio::time::sleep_until(too_old), if ages => {
                     let ready = self.queue.take(|ready| ready.row.id() == id);
                     if ready.is_some() {
                         return Ended::Drain("it is too old to finish another stage".to_owned());
                     }
-                    // A stage has it, or is getting it; nothing more to time.
-                    return self.watch_claimed(id, health).await;
+                    // Where its claim is only being written, it may come back.
+                    let row = self.tended_row(id);
+                    ages = row.is_some_and(|row| row.state == MachineState::Ready);
+                    too_old = later(JOURNAL_PAUSE);
                 }
             }
-        }
-    }
-
-    /// As [`Shared::watch`], for a machine whose age does not matter any more.
-    async fn watch_claimed(&self, id: &MachineId, mut health: watch::Receiver<Health>) -> Ended {
-        let lost = connection_lost(&mut health).await;
-        match self.tended_row(id).map(|row| row.state) {
-            Some(MachineState::Claimed) => Ended::Reconnect(lost),
-            _ => Ended::Drain(lost),
         }
     }
 
     fn too_old_at(&self, row: &MachineRow) -> Instant {
         let config = &self.config;
         let useful = config.max_age.saturating_sub(config.deadlines.stage);
+        // Else a pool of long stages would replace its machines all the time.
+        let useful = useful.max(config.max_age / 2);
         self.parts.clock.instant(row.launched_at.after(useful))
     }
 
@@ -196,21 +213,31 @@ impl Shared {
         let id = row.id();
         if row.state != MachineState::Ready {
             let cause = "its agent is connected";
-            if let Err(error) = self.advance(id, MachineEvent::Connected, cause, None).await {
+            while let Err(AdvanceError::Commit(error)) =
+                self.advance(id, MachineEvent::Connected, cause, None).await
+            {
                 self.trouble(Some(id), format!("write down that {id} is ready: {error}"));
-                return false;
+                tokio::time::sleep(JOURNAL_PAUSE).await;
+                if !health.borrow().is_answering() {
+                    return false;
+                }
             }
         }
-        let Some(row) = self.tended_row(id) else {
-            return false;
-        };
-        if self.book.lock().closing {
-            return false;
+        {
+            // Under one lock with the look at its state: what begins to drain
+            // after this finds it in the queue.
+            let mut book = self.book.lock();
+            let row = book.machine(id).map(|entry| entry.row.clone());
+            let Some(row) = row.filter(|row| row.state == MachineState::Ready) else {
+                return false;
+            };
+            if book.closing {
+                return false;
+            }
+            book.backoff = Backoff::default();
+            let health = health.clone();
+            self.queue.offer(ReadyMachine { row, health });
         }
-        self.queue.offer(ReadyMachine {
-            row,
-            health: health.clone(),
-        });
         // Ready and nobody waits: there may be more than are wanted now.
         self.work.notify_one();
         true
@@ -223,21 +250,22 @@ impl Shared {
         end: StageEnd,
         tended: &CancellationToken,
     ) {
-        if tended.is_cancelled() || self.tended_row(id).is_none() {
+        if tended.is_cancelled() {
             return;
         }
-        let said = self.parts.provider.diagnose(id).await;
+        let Some(row) = self.tended_row(id) else {
+            return;
+        };
+        if row.state == MachineState::Booting {
+            self.book.lock().backoff.failed(Duration::ZERO);
+        }
+        let said = self.diagnose(id).await;
         let text = match said {
             Some(said) => format!("machine {id}: {why}; {said}"),
             None => format!("machine {id}: {why}"),
         };
         self.trouble(Some(id), text);
-        self.drain_to_end(id, why, end).await;
-    }
-
-    async fn drain_to_end(&self, id: &MachineId, why: String, end: StageEnd) {
         self.drain(id, why, Some(end)).await;
-        self.work.notify_one();
     }
 }
 

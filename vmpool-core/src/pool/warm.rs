@@ -20,7 +20,7 @@ use super::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::id::{MachineId, PoolName, StageId, Term};
-use crate::journal::{Journal, JournalError, MachineRow};
+use crate::journal::{CommitError, Journal, JournalError, MachineRow};
 use crate::link::{AgentLink, Health};
 use crate::machine::MachineState;
 use crate::provider::{Capabilities, Provider};
@@ -199,11 +199,15 @@ impl WarmPool {
     /// # Cancel safety
     /// A dropped call leaves the pool shutting down; call again to wait.
     pub async fn shutdown(&self, patience: Duration) -> Leftovers {
+        self.shared.book.lock().ending = true;
         self.drain("the pool shuts down");
-        self.shared.end_all_stages();
+        self.shared.count_slots();
         let mut occupied = self.shared.occupied.subscribe();
-        // Over its time or empty: what is left is read from the book.
-        let _ = tokio::time::timeout(patience, occupied.wait_for(|slots| *slots == 0)).await;
+        // Over its time, empty, or another runner's: what is left is read from the book.
+        tokio::select! {
+            _ = tokio::time::timeout(patience, occupied.wait_for(|slots| *slots == 0)) => {}
+            () = self.shared.stop.cancelled() => {}
+        }
         self.shared.stop.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
@@ -319,9 +323,18 @@ impl Shared {
         self.queue.close(Closed(reason.into()));
     }
 
+    /// Another runner rules the pool: nothing of it may be changed from here
+    /// any more, so its tasks end (DESIGN §6).
+    pub(super) fn fenced(&self, error: &CommitError) {
+        self.stop_taking(&error.to_string());
+        self.stop.cancel();
+    }
+
     /// The book changed in a way that frees or takes slots.
     pub(super) fn count_slots(&self) {
-        let slots = self.book.lock().occupied();
+        // Told under the lock, so that an older count never comes last.
+        let book = self.book.lock();
+        let slots = book.occupied();
         self.metrics.slots(slots);
         self.occupied.send_replace(slots);
     }

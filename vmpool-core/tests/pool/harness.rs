@@ -6,7 +6,8 @@ use std::time::Duration;
 use vmpool_core::pool::{AcquireError, PoolParts, PoolStatus};
 use vmpool_core::testkit::{FakeProvider, FaultPlan, SimLink, assert_accounted, eventually};
 use vmpool_core::{
-    AcquireRequest, Clock, Journal, Lease, Pool, PoolConfig, WarmPool, journal::MemoryJournal,
+    AcquireRequest, Clock, Journal, Lease, Pool, PoolConfig, Provider, WarmPool,
+    journal::MemoryJournal,
 };
 
 /// A pool and its world.
@@ -28,11 +29,21 @@ impl World {
     }
 
     pub(crate) async fn on(config: PoolConfig, plan: FaultPlan, journal: Arc<dyn Journal>) -> Self {
+        Self::over(config, plan, journal, |provider| provider).await
+    }
+
+    /// A pool that sees the cloud through what `wrap` makes of it.
+    pub(crate) async fn over(
+        config: PoolConfig,
+        plan: FaultPlan,
+        journal: Arc<dyn Journal>,
+        wrap: impl FnOnce(Arc<FakeProvider>) -> Arc<dyn Provider>,
+    ) -> Self {
         let clock = Clock::system();
         let provider = FakeProvider::with_plan(clock, plan);
         let link = SimLink::new(clock);
         let parts = PoolParts {
-            provider: provider.clone(),
+            provider: wrap(provider.clone()),
             link: link.clone(),
             journal,
             clock,

@@ -3,7 +3,11 @@
 mod cancellation;
 mod ends;
 mod faults;
+mod faulty_journal;
+mod hanging;
 mod harness;
+mod journal_faults;
+mod journal_histories;
 mod property;
 mod requests;
 mod restart;

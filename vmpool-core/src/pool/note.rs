@@ -1,0 +1,173 @@
+//! What happens to a stage while it has its machine: next state → journal → book.
+//!
+//! Its end is not among it: that is its machine's way out (`advance`).
+
+use std::sync::Arc;
+
+use super::advance::MOST_SWAPS;
+use super::warm::Shared;
+use super::{NoteError, Origin};
+use crate::id::{StageId, StepId, Version};
+use crate::journal::{Change, CommitError, JournalError, StageRow, StepRow};
+use crate::stage::{self, StageEvent, StageState};
+
+impl Shared {
+    /// Writes down what happened to a stage. What is written already is not written again (P9).
+    pub(super) async fn note(&self, id: &StageId, event: StageEvent) -> Result<(), NoteError> {
+        if let StageEvent::End(end) = event {
+            let ended = self.end_stage(id, "the stage ended", end).await;
+            return ended.map_err(|e| NoteError::Journal {
+                stage: e.stage,
+                reason: e.reason,
+            });
+        }
+        for _ in 0..MOST_SWAPS {
+            let Some((row, origin, step)) = self.stage_and_step(id, &event) else {
+                return Err(NoteError::Unknown { stage: id.clone() });
+            };
+            let refused = |reason: String| NoteError::Refused {
+                stage: id.clone(),
+                reason,
+            };
+            let state = stage::next(&row.state, &event).map_err(|e| refused(e.to_string()))?;
+            let mut changes = Vec::with_capacity(1);
+            let mut stage = None;
+            let prepared = state != row.state && state == StageState::Prepared;
+            if state != row.state {
+                let version = row.version.next();
+                let what = state.as_str();
+                let after = Arc::new(StageRow {
+                    state,
+                    version,
+                    ..(*row).clone()
+                });
+                changes.push(Change::new(after.clone(), what, "the stage goes on"));
+                stage = Some(after);
+            }
+            let step = next_step(id, &event, step.as_deref()).map_err(refused)?;
+            if let Some((step, what)) = &step {
+                changes.push(Change::new(step.clone(), what, "the stage goes on"));
+            }
+            if changes.is_empty() {
+                return Ok(());
+            }
+            match self.commit(changes).await {
+                Ok(()) => {
+                    let mut book = self.book.lock();
+                    if let Some(stage) = stage {
+                        // It asks for nothing any more, so nobody follows it.
+                        let _ = book.put_stage(stage, origin);
+                    }
+                    if let Some((step, _)) = step
+                        && let Some(steps) = book.steps_mut(id)
+                    {
+                        steps.insert(step.id.clone(), step);
+                    }
+                    drop(book);
+                    if prepared {
+                        // Its own deadline counts from now on.
+                        self.work.notify_one();
+                    }
+                    return Ok(());
+                }
+                Err(CommitError::Conflict { .. } | CommitError::Ambiguous { .. }) => {
+                    let failed = |error: JournalError| NoteError::Journal {
+                        stage: id.clone(),
+                        reason: error.to_string(),
+                    };
+                    self.reload_stage(id).await.map_err(failed)?;
+                }
+                Err(error) => {
+                    return Err(NoteError::Journal {
+                        stage: id.clone(),
+                        reason: error.to_string(),
+                    });
+                }
+            }
+        }
+        let reason = "the row changes all the time".to_owned();
+        Err(NoteError::Journal {
+            stage: id.clone(),
+            reason,
+        })
+    }
+
+    fn stage_and_step(
+        &self,
+        id: &StageId,
+        event: &StageEvent,
+    ) -> Option<(Arc<StageRow>, Origin, Option<Arc<StepRow>>)> {
+        let book = self.book.lock();
+        let entry = book.stage(id)?;
+        let step = step_of(event)
+            .and_then(|step| entry.steps.get(step))
+            .cloned();
+        Some((entry.row.clone(), entry.origin, step))
+    }
+
+    /// Reads a stage back into the book, if it is still there.
+    pub(super) async fn reload_stage(&self, id: &StageId) -> Result<(), JournalError> {
+        if let Some(record) = self.parts.journal.stage(id).await? {
+            let mut book = self.book.lock();
+            // One that has ended meanwhile stays ended.
+            if book.stage(id).is_none() {
+                return Ok(());
+            }
+            // It asks for nothing any more, so nobody follows it.
+            let _ = book.put_stage(record.stage, Origin::Attached);
+            if let Some(steps) = book.steps_mut(id) {
+                *steps = record
+                    .steps
+                    .into_iter()
+                    .map(|step| (step.id.clone(), step))
+                    .collect();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn step_of(event: &StageEvent) -> Option<&StepId> {
+    match event {
+        StageEvent::StepSent { step, .. } | StageEvent::StepEnded { step, .. } => Some(step),
+        StageEvent::Prepare | StageEvent::Prepared | StageEvent::End(_) => None,
+    }
+}
+
+/// The step's row as `event` makes it, and the event's name; `None` where nothing changes.
+fn next_step(
+    stage: &StageId,
+    event: &StageEvent,
+    known: Option<&StepRow>,
+) -> Result<Option<(Arc<StepRow>, &'static str)>, String> {
+    match (event, known) {
+        (StageEvent::StepSent { step, hash }, None) => Ok(Some((
+            Arc::new(StepRow {
+                stage: stage.clone(),
+                id: step.clone(),
+                hash: *hash,
+                outcome: None,
+                version: Version(1),
+            }),
+            "sent",
+        ))),
+        (StageEvent::StepSent { step, hash }, Some(known)) if known.hash != *hash => {
+            Err(format!("step {step} was given before with another content"))
+        }
+        (StageEvent::StepEnded { step, .. }, None) => Err(format!("step {step} was never sent")),
+        (StageEvent::StepEnded { outcome, .. }, Some(known)) if known.outcome.is_none() => {
+            let version = known.version.next();
+            let outcome = Some(outcome.clone());
+            Ok(Some((
+                Arc::new(StepRow {
+                    outcome,
+                    version,
+                    ..known.clone()
+                }),
+                "ended",
+            )))
+        }
+        // A repeated result is the one that was answered first.
+        _ => Ok(None),
+    }
+}

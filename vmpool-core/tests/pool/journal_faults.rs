@@ -1,0 +1,350 @@
+//! What a journal does to a pool that is slow, away, or in doubt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmpool_core::pool::{AcquireError, TryAcquireError};
+use vmpool_core::testkit::{Call, Fault, FaultPlan};
+use vmpool_core::{AcquireRequest, Journal, Pool, PoolConfig};
+
+use crate::faulty_journal::{Failure, FaultyJournal};
+use crate::harness::{World, patient};
+
+const SLOW: Duration = Duration::from_millis(20);
+
+async fn world(warm: u32, limit: u32, journal: &Arc<FaultyJournal>) -> World {
+    let config = PoolConfig::new("linux", warm, limit);
+    World::on(config, FaultPlan::none(), journal.clone()).await
+}
+
+/// Every write of a whole life, by its event's name, fails once in each way.
+#[tokio::test(start_paused = true)]
+async fn p1_p3_a_life_with_any_write_in_doubt_or_refused_goes_on_to_its_end() {
+    let writes = [
+        "launching",
+        "bound",
+        "ready",
+        "claimed",
+        "draining",
+        "terminating",
+        "gone",
+    ];
+    let failures = [
+        Failure::Unavailable,
+        Failure::WrittenInDoubt,
+        Failure::UnwrittenInDoubt,
+    ];
+    for what in writes {
+        for how in failures {
+            let journal = FaultyJournal::slow(Duration::ZERO);
+            journal.fail_next(what, how);
+            let world = world(0, 1, &journal).await;
+            // The claim's own failure is answered; a retry gets the machine.
+            let first = world.acquire("build-1").await;
+            assert!(
+                first.is_ok() || what == "claimed",
+                "{what} {how:?}: {first:?}"
+            );
+            world.lease("build-1").await;
+            // So is the release's.
+            if world.pool.release(&"build-1".into()).await.is_err() {
+                world.release("build-1").await;
+            }
+            // The limit is 1: all of the first machine's slots must be free again.
+            world.lease("build-2").await;
+            world.end().await;
+            let rows = journal.pool(&"linux".into()).await.expect("it is there");
+            assert!(rows.orders.is_empty(), "{what} {how:?}: {rows:?}");
+            assert!(rows.machines.is_empty(), "{what} {how:?}: {rows:?}");
+            assert!(rows.stages.is_empty(), "{what} {how:?}: {rows:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_proof_of_absence_in_doubt_frees_the_slot() {
+    let journal = FaultyJournal::slow(Duration::ZERO);
+    let config = PoolConfig::new("linux", 1, 1);
+    let plan = FaultPlan::none().at(Call::Launch, 1, Fault::Delay(Duration::from_secs(100_000)));
+    let world = World::on(config, plan, journal.clone()).await;
+    journal.fail_next("settled", Failure::WrittenInDoubt);
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    world.ready(1).await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_a_sick_machine_is_drained_once_the_journal_is_back() {
+    let journal = FaultyJournal::slow(Duration::ZERO);
+    let world = world(1, 1, &journal).await;
+    world.ready(1).await;
+    let sick = world.status().machines[0].id.clone();
+    journal.away(true);
+    world.link.lose(&sick, "its agent was killed");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    journal.away(false);
+    world
+        .until("replaced", |status| {
+            status.ready == 1 && status.machines[0].id != sick
+        })
+        .await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_a_journal_that_is_away_makes_no_loop_hot() {
+    let journal = FaultyJournal::slow(Duration::ZERO);
+    let world = world(3, 4, &journal).await;
+    world.lease("build-1").await;
+    world.ready(3).await;
+    let sick = world.status().machines[0].id.clone();
+    let mut events = world.pool.events();
+    journal.away(true);
+    world.link.lose(&sick, "its agent was killed");
+    world.pool.release_soon(&"build-1".into());
+    world.pool.drain("the operator drains it");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    journal.away(false);
+    let mut troubles = 0;
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::ZERO, events.next()).await {
+        troubles += 1;
+    }
+    // One a second for each of the machines and for the release.
+    assert!(
+        (60..600).contains(&troubles),
+        "{troubles} troubles in a minute"
+    );
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_became_ready_while_the_journal_was_away_is_kept() {
+    let journal = FaultyJournal::slow(Duration::ZERO);
+    let world = world(0, 1, &journal).await;
+    world.link.connect_after(Duration::from_secs(10));
+    world.pool.resize(1, 1);
+    world.until("booting", |status| status.booting == 1).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    // Its key is pinned before the connection is open; ready comes after.
+    journal.fail_next("ready", Failure::Unavailable);
+    world.ready(1).await;
+    assert_eq!(world.provider.launched(), 1);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_smaller_pool_ends_no_more_than_is_too_much_on_a_slow_journal() {
+    let world = world(6, 10, &FaultyJournal::slow(SLOW)).await;
+    world.ready(6).await;
+    let before = world.provider.alive();
+    world.pool.resize(4, 10);
+    // Looked at again and again while the drains are written.
+    for _ in 0..20 {
+        world.pool.resize(4, 10);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world
+        .until("smaller", |status| {
+            status.ready == 4 && status.machines.len() == 4
+        })
+        .await;
+    assert!(world.provider.alive().iter().all(|id| before.contains(id)));
+    assert_eq!(world.provider.launched(), 6, "none was replaced");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_a_claim_that_is_written_while_the_pool_drains_is_left_alone() {
+    let world = Arc::new(world(1, 1, &FaultyJournal::slow(SLOW)).await);
+    world.ready(1).await;
+    let claim = {
+        let world = world.clone();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { world.acquire("build-1").await });
+        tasks
+    };
+    tokio::time::sleep(SLOW / 4).await;
+    world.pool.drain("the operator drains it");
+    let results = claim.join_all().await;
+    results[0].as_ref().expect("it came before the drain");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    world
+        .pool
+        .attach(&"build-1".into())
+        .await
+        .expect("a drain leaves running stages alone");
+    Arc::into_inner(world).expect("all is over").end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_claim_that_is_written_while_the_pool_shuts_down_is_ended() {
+    let world = Arc::new(world(1, 1, &FaultyJournal::slow(SLOW)).await);
+    world.ready(1).await;
+    let mut claim = tokio::task::JoinSet::new();
+    {
+        let world = world.clone();
+        claim.spawn(async move { world.acquire("build-1").await });
+    }
+    tokio::time::sleep(SLOW / 4).await;
+    let left = world.pool.shutdown(Duration::from_secs(30)).await;
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(world.provider.alive(), []);
+    claim.join_all().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_pool_that_is_shut_down_while_it_writes_its_first_order_leaves_nothing() {
+    let world = world(2, 2, &FaultyJournal::slow(SLOW)).await;
+    // The keeper has its turn, the order is on its way to the journal.
+    tokio::time::sleep(SLOW / 4).await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_retry_of_a_claim_in_doubt_ends_by_its_own_deadline() {
+    let journal = FaultyJournal::slow(Duration::ZERO);
+    let world = world(1, 1, &journal).await;
+    world.ready(1).await;
+    journal.fail_next("claimed", Failure::WrittenInDoubt);
+    world.acquire("build-1").await.expect_err("it is in doubt");
+    journal.away(true);
+    let wait = Duration::from_secs(30);
+    let begun = tokio::time::Instant::now();
+    let late = world
+        .pool
+        .acquire(patient("build-1", wait))
+        .await
+        .expect_err("nobody can read it back");
+    assert_eq!(begun.elapsed(), wait);
+    assert!(matches!(late, AcquireError::Deadline { .. }), "{late}");
+    let tried = world.pool.try_acquire(AcquireRequest::new("build-1")).await;
+    assert!(matches!(tried, Err(TryAcquireError::NoneReady { .. })));
+    journal.away(false);
+    world.lease("build-1").await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_request_that_follows_another_ends_by_its_own_deadline() {
+    let world = Arc::new(world(0, 1, &FaultyJournal::slow(Duration::ZERO)).await);
+    world.lease("build-1").await;
+    let mut first = tokio::task::JoinSet::new();
+    {
+        let world = world.clone();
+        first.spawn(async move { world.lease("build-2").await });
+    }
+    world.until("it waits", |status| status.waiting == 1).await;
+    let tried = world.pool.try_acquire(AcquireRequest::new("build-2")).await;
+    assert!(matches!(tried, Err(TryAcquireError::NoneReady { .. })));
+    let begun = tokio::time::Instant::now();
+    let wait = Duration::from_secs(5);
+    world
+        .pool
+        .acquire(patient("build-2", wait))
+        .await
+        .expect_err("the first still waits");
+    assert_eq!(begun.elapsed(), wait);
+    world.release("build-1").await;
+    first.join_all().await;
+    Arc::into_inner(world).expect("all is over").end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_fenced_pool_calls_the_provider_no_more_and_its_shut_down_ends() {
+    let journal = FaultyJournal::slow(Duration::ZERO);
+    let plan = FaultPlan::none().always(Call::Launch, Fault::LoseAnswer);
+    let config = PoolConfig::new("linux", 1, 2);
+    let world = World::on(config, plan, journal.clone()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Another runner takes over.
+    let now = world.parts.clock.now();
+    journal
+        .raise_term(&"linux".into(), now)
+        .await
+        .expect("it is there");
+    let before = world.provider.calls(Call::Launch);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(world.provider.calls(Call::Launch), before);
+    let refused = world.acquire("build-1").await.expect_err("it is fenced");
+    assert!(matches!(refused, AcquireError::Stopped { .. }), "{refused}");
+    let begun = tokio::time::Instant::now();
+    world.pool.shutdown(Duration::from_secs(600)).await;
+    assert!(begun.elapsed() < Duration::from_secs(600));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prepare_deadline_holds_whatever_the_order_in_which_the_journal_has_the_stages() {
+    // Many, so that a map's order is hardly ever theirs.
+    let world = world(12, 24, &FaultyJournal::slow(Duration::ZERO)).await;
+    for n in 0..12 {
+        world.lease(&format!("build-{n}")).await;
+        tokio::time::sleep(Duration::from_secs(9)).await;
+    }
+    let World {
+        pool,
+        provider,
+        link,
+        config,
+        parts,
+    } = world;
+    drop(pool);
+    let pool = vmpool_core::WarmPool::start(config.clone(), parts.clone())
+        .await
+        .expect("it starts again");
+    let world = World {
+        pool,
+        provider,
+        link,
+        config,
+        parts,
+    };
+    // 108 of the first one's 120 seconds are over.
+    for n in 0..12 {
+        tokio::time::sleep(Duration::from_secs(if n == 0 { 13 } else { 9 })).await;
+        assert_eq!(world.status().claimed, 11 - n);
+    }
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p13_the_longest_times_there_are_make_nothing_panic() {
+    let mut config = PoolConfig::new("linux", 0, 1);
+    let longest = Duration::MAX;
+    config.max_age = longest;
+    let deadlines = &mut config.deadlines;
+    for deadline in [
+        &mut deadlines.launching,
+        &mut deadlines.booting,
+        &mut deadlines.prepare,
+        &mut deadlines.terminating,
+        &mut deadlines.acquire,
+        &mut deadlines.stage,
+    ] {
+        *deadline = longest;
+    }
+    let plan = FaultPlan::none().at(
+        Call::Launch,
+        1,
+        Fault::Fail(vmpool_core::ErrorKind::Throttled {
+            retry_after: Some(Duration::from_secs(1)),
+        }),
+    );
+    let world = World::with(config, plan).await;
+    world.lease("build-1").await;
+    world.end().await;
+    let plan = FaultPlan::none().always(
+        Call::Launch,
+        Fault::Fail(vmpool_core::ErrorKind::Throttled {
+            retry_after: Some(longest),
+        }),
+    );
+    let world = World::with(PoolConfig::new("linux", 1, 1), plan).await;
+    let wait = Duration::from_secs(5);
+    let late = world
+        .pool
+        .acquire(patient("build-1", wait))
+        .await
+        .expect_err("throttled");
+    assert!(late.to_string().contains("throttles"), "{late}");
+    world.end().await;
+}
