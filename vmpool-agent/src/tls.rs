@@ -171,7 +171,7 @@ impl ServerCertVerifier for ThisMachine {
                 return Err(Refusal::NotEnrolled.into());
             }
             // Over, but of the pinned key: whoever connects may renew it and
-            // do nothing else; `Dialled::expired` says so.
+            // do nothing more; `Dialled::expired` says so.
             Err(Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
             )) if self.pin.is_some() => {

@@ -164,8 +164,10 @@ impl Dialling<'_> {
             call_timeout: self.config.call_timeout,
         };
         if dialled.expired() {
-            // Good for this one call; the next attempt meets the new certificate.
+            // Good for a new certificate, which the next attempt meets, and for
+            // our term before it: an agent renews for nobody else.
             let kept = self.start(slot, dialled, None).await?;
+            self.open(&kept).await?;
             renewal
                 .renew(kept.agent())
                 .await

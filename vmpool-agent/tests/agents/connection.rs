@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
 use vmpool_core::{AgentLink, Health, LinkError, Machine, MachineId, Term};
 
-use crate::machine::{Deployment, Host, health, soon, until};
+use crate::machine::{Deployment, Host, health, own_ip, soon, until};
 use crate::network::Cable;
 
 fn through(cable: &Cable, host: &Host) -> Machine {
@@ -154,7 +154,7 @@ async fn a_connection_that_is_open_is_used_again() {
 async fn p3_a_machine_that_still_boots_is_dialled_until_it_answers_and_its_trouble_is_told() {
     let deployment = Deployment::new();
     let mut host = deployment.host("m-1");
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+    let free = TcpListener::bind((own_ip(), 0)).await.expect("an address");
     host.address = Some(free.local_addr().expect("an address"));
     drop(free);
     let machine = host.machine();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
@@ -18,7 +18,7 @@ use vmpool_core::agent::enrolment::{
     EXPORTER_LABEL, EXPORTER_LEN, exporter_context, machine_name, proof_message,
 };
 use vmpool_core::{
-    AgentLink, Attempt, Health, LinkError, Machine, MachineId, OrderId, SecretBytes, Term,
+    AgentLink, Attempt, Health, KeyHash, LinkError, Machine, MachineId, OrderId, SecretBytes, Term,
 };
 use vmpool_proto::agent::v1::enrolment_client::EnrolmentClient;
 use vmpool_proto::agent::v1::enrolment_server::{Enrolment, EnrolmentServer};
@@ -357,6 +357,72 @@ async fn p12_another_key_for_an_enrolled_machine_is_refused() {
 }
 
 #[tokio::test]
+async fn p12_another_key_is_refused_even_with_a_certificate_of_the_ca() {
+    let deployment = Deployment::new();
+    let mut host = deployment.machine("m-1").await;
+    deployment.open(host.machine()).await.expect("enrolment");
+    host.stop().await;
+    let mut second = deployment.host("m-1");
+    second.address = host.address;
+    let second = second.start().await;
+    let key = key_of_csr(&second.identity().csr_der().expect("a request"));
+    let (name, end) = (
+        machine_name(&second.id),
+        SystemTime::now() + Duration::from_hours(1),
+    );
+    let certificate = deployment.ca().machine(&name, &key, end);
+    second
+        .identity()
+        .install(&certificate, &name)
+        .expect("a certificate");
+    let error = deployment
+        .open(second.machine())
+        .await
+        .expect_err("its key was pinned");
+    assert!(error.to_string().contains("key is not the one"), "{error}");
+    assert_eq!(
+        second.stub.book(|book| book.opens),
+        0,
+        "nothing was asked of it"
+    );
+}
+
+#[tokio::test]
+async fn p12_an_agent_that_changes_its_key_between_two_connections_is_refused() {
+    let deployment = Deployment::new();
+    let (first, second) = (Impostor::new().await, Impostor::new().await);
+    let key = hash(&first.key);
+    let host = deployment.host("m-1");
+    let machine = Machine {
+        address: Some(first.address),
+        key: Some(key),
+        ..host.machine()
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        // The pinned key, but no certificate: so the runner enrols it anew.
+        let (tcp, _) = first.listener.accept().await.expect("the runner");
+        assert!(first.acceptor.accept(tcp).await.is_err(), "not enrolled");
+        let (listener, address) = (first.listener, first.address);
+        let second = Impostor {
+            listener,
+            address,
+            ..second
+        };
+        let (csr_der, proof, finished) = (Vec::new(), Vec::new(), Arc::default());
+        pose(second, |_| Insider {
+            csr_der,
+            proof,
+            finished,
+        })
+        .await;
+    });
+    let error = deployment.open(machine).await.expect_err("no enrolment");
+    assert!(error.to_string().contains("key is not the one"), "{error}");
+    assert_eq!(deployment.pins.key(&host.id), None, "nothing is pinned");
+}
+
+#[tokio::test]
 async fn p9_enrolment_may_be_repeated_by_the_same_key_until_a_runner_has_come_back() {
     let deployment = Deployment::new();
     let host = deployment.machine("m-1").await;
@@ -600,12 +666,7 @@ async fn p1_a_runner_with_an_empty_journal_adopts_an_enrolled_machine_by_its_cer
 async fn p12_a_self_signed_certificate_is_refused_on_h2() {
     let deployment = Deployment::new();
     let impostor = Impostor::new().await;
-    let key = vmpool_core::KeyHash(
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &impostor.key)
-            .as_ref()
-            .try_into()
-            .expect("32 bytes"),
-    );
+    let key = hash(&impostor.key);
     let machine = Machine {
         address: Some(impostor.address),
         key: Some(key),
@@ -651,4 +712,9 @@ fn key_of_csr(der: &[u8]) -> Vec<u8> {
     let parsed = x509_parser::certification_request::X509CertificationRequest::from_der(der);
     let (_, request) = parsed.expect("a request");
     request.certification_request_info.subject_pki.raw.to_vec()
+}
+
+fn hash(key: &[u8]) -> KeyHash {
+    let digest = digest::digest(&digest::SHA256, key);
+    KeyHash(digest.as_ref().try_into().expect("32 bytes"))
 }

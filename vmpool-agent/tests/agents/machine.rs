@@ -1,9 +1,9 @@
 //! A deployment and its machines, as tests set them up.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -143,6 +143,15 @@ impl Deployment {
     }
 }
 
+/// A loopback address that nobody else uses: what was bound there is free
+/// again when its listener is gone, whatever ports other tests take.
+pub(crate) fn own_ip() -> IpAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let process = u8::try_from(std::process::id() % 250).expect("below 250");
+    [127, process + 1, high, low].into()
+}
+
 pub(crate) fn order() -> OrderId {
     OrderId::new("order-1")
 }
@@ -175,7 +184,7 @@ impl Host {
 
     /// Starts the agent, again too: on the same address, with the same files.
     pub(crate) async fn boot(&mut self) {
-        let address = self.address.unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let address = self.address.unwrap_or_else(|| (own_ip(), 0).into());
         let listener = TcpListener::bind(address).await.expect("an address");
         self.address = Some(listener.local_addr().expect("an address"));
         let identity = Identity::load_or_create(&self.files(), &self.bootstrap.ca_pem);

@@ -1,5 +1,6 @@
 //! An agent service whose steps are what the test says.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -8,8 +9,8 @@ use futures_util::stream::{self, Stream, StreamExt};
 use lite_engine::identity::{Identity, renew_certificate};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use tonic::metadata::MetadataMap;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Response, Status, Streaming};
 use vmpool_proto::agent::v1::agent_server::Agent;
 use vmpool_proto::agent::v1::run_event::Kind as Event;
 use vmpool_proto::agent::v1::run_request::Kind as Run;
@@ -102,10 +103,10 @@ impl Stub {
                     status.metadata().clone(),
                 ));
             }
-            if term < book.term {
-                Err(fenced(book.term))
-            } else {
-                Ok(())
+            match term.cmp(&book.term) {
+                Less => Err(fenced(book.term)),
+                Equal => Ok(()),
+                Greater => Err(refused("NOT_OPENED", format!("term {term} was not opened"))),
             }
         })
     }
@@ -141,15 +142,18 @@ impl Stub {
     }
 }
 
-pub(crate) fn fenced(term: u64) -> Status {
-    let mut metadata = MetadataMap::new();
-    metadata.insert("vmpool-reason", "FENCED".parse().expect("ASCII"));
-    metadata.insert("vmpool-term", term.to_string().parse().expect("ASCII"));
-    Status::with_metadata(
-        Code::FailedPrecondition,
-        format!("term {term} rules"),
-        metadata,
-    )
+fn fenced(term: u64) -> Status {
+    let mut status = refused("FENCED", format!("term {term} rules"));
+    let term = term.to_string().parse().expect("ASCII");
+    status.metadata_mut().insert("vmpool-term", term);
+    status
+}
+
+fn refused(reason: &'static str, message: String) -> Status {
+    let mut status = Status::failed_precondition(message);
+    let reason = MetadataValue::from_static(reason);
+    status.metadata_mut().insert("vmpool-reason", reason);
+    status
 }
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
