@@ -240,9 +240,38 @@ impl Events {
         let _ = self.send(event).await;
     }
 
+    /// A way that does not keep the screen from ending.
+    pub(crate) fn downgrade(&self) -> WeakEvents {
+        WeakEvents {
+            to: self.to.downgrade(),
+            start: self.start,
+        }
+    }
+
     /// Time since the command began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+}
+
+/// A way to the screen for who only looks on: the screen ends when all others are done.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakEvents {
+    to: mpsc::WeakSender<Stamped>,
+    start: Instant,
+}
+
+impl WeakEvents {
+    /// As [`Events::show`].
+    pub(crate) async fn show(&self, event: Event) {
+        if let Some(to) = self.to.upgrade() {
+            Events {
+                to,
+                start: self.start,
+            }
+            .show(event)
+            .await;
+        }
     }
 }
 

@@ -35,7 +35,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use self::deployment::Deployment;
-use self::events::{Event, Events, PlannedPipeline};
+use self::events::{Event, Events, PlannedPipeline, WeakEvents};
 use self::input::Input;
 use self::plan::Plan;
 use self::summary::{PipelineSummary, Summary};
@@ -58,14 +58,14 @@ pub(crate) async fn exec(args: ExecArgs) -> Result<Exit, Stopped> {
         .or_exit(Exit::Failed)?;
     let stop = CancellationToken::new();
     tokio::select! {
-        done = run_and_show(file, plan, jobs, events.clone(), &stop, screen) => done,
         // Machines are attached: they end with this process.
-        () = obey(signals, &stop, &events) => Ok(Exit::Interrupted),
+        () = obey(signals, &stop, events.downgrade()) => Ok(Exit::Interrupted),
+        done = run_and_show(file, plan, jobs, events, &stop, screen) => done,
     }
 }
 
 /// The first signal stops the run; at the second this returns.
-async fn obey(mut signals: Signals, stop: &CancellationToken, events: &Events) {
+async fn obey(mut signals: Signals, stop: &CancellationToken, events: WeakEvents) {
     let signal = signals.next().await;
     stop.cancel();
     tokio::select! {

@@ -146,9 +146,9 @@ impl<W: Write, E: Write> Live<W, E> {
         let running = self.styles.running.clone();
         let prefix = self.prefixes.padded(pipeline, step);
         let bar = &self.line(pipeline, step).bar;
-        bar.set_style(running);
-        bar.set_prefix(prefix);
         bar.reset_elapsed();
+        bar.set_prefix(prefix);
+        bar.set_style(running);
         bar.enable_steady_tick(TICK);
     }
 
@@ -162,14 +162,15 @@ impl<W: Write, E: Write> Live<W, E> {
         );
         let line = self.line(pipeline, step);
         line.bar.disable_steady_tick();
-        line.bar.set_style(ended);
-        line.bar.set_prefix(prefix);
         line.bar.set_message(match end.result {
             Outcome::Success => human(ran),
             Outcome::Skipped => told_shortly(end),
             _ => format!("{} {}", human(ran), told_shortly(end)),
         });
-        line.bar.tick();
+        line.bar.set_prefix(prefix);
+        line.bar.set_style(ended);
+        // Drawn although something was drawn just before: nothing may follow.
+        line.bar.force_draw();
         if let Some(last) = line.overwritten.take() {
             self.output(pipeline, step, &last);
         }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use crate::exec::events::{Ended, Outcome, PlannedPipeline};
 use crate::exec::name::Name;
 
-/// A duration for a person: `0.21 ms`, `312 ms`, `1.2 s`, `2 m 03 s`, `1 h 02 m`.
+/// A duration for a person: `40 µs`, `0.21 ms`, `312 ms`, `1.2 s`, `2 m 03 s`, `1 h 02 m`.
 pub(crate) fn human(span: Duration) -> String {
     let micros = span.as_micros();
     let seconds = span.as_secs();
     match micros {
         0 => "0 ms".to_owned(),
-        1..10_000 => format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10),
+        1..100 => format!("{micros} µs"),
+        100..10_000 => format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10),
         10_000..1_000_000 => format!("{} ms", micros / 1000),
         1_000_000..60_000_000 => format!("{seconds}.{} s", span.subsec_millis() / 100),
         60_000_000..3_600_000_000 => format!("{} m {:02} s", seconds / 60, seconds % 60),
@@ -182,7 +183,7 @@ mod tests {
     fn durations_have_about_three_digits() {
         for (micros, text) in [
             (0, "0 ms"),
-            (40, "0.04 ms"),
+            (40, "40 µs"),
             (213, "0.21 ms"),
             (9_990, "9.99 ms"),
             (312_400, "312 ms"),

@@ -25,10 +25,7 @@ fn a_pipeline_that_succeeds_shows_its_output_the_summary_and_the_acquisition_tim
         summary.contains("test: succeeded; machine local-"),
         "{summary}"
     );
-    assert!(
-        summary.contains(" acquired in ") && summary.contains(", warm"),
-        "{summary}"
-    );
+    assert!(summary.contains(" acquired in "), "{summary}");
     assert!(project.states().is_empty(), "{:?}", project.states());
 }
 
@@ -70,7 +67,7 @@ fn a_step_that_may_fail_fails_nobody() {
 
 #[test]
 fn a_signal_that_ends_a_step_is_named() {
-    let project = Project::with_steps("- name: suicide\n  commands: ['kill -SEGV $$']\n");
+    let project = Project::with_steps("- name: suicide\n  commands: ['kill -SEGV $$$$']\n");
     project
         .exec(&[])
         .ended_with(1)

@@ -95,7 +95,7 @@ fn steps_can_be_chosen() {
     project
         .exec(&["--include", "a", "--include", "c", "--exclude", "c"])
         .ended_with(0)
-        .says("a | A")
+        .says("a     | A")
         .says("skipped: not included")
         .says("skipped: excluded")
         .does_not_say("b     | B");
