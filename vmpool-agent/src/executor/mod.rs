@@ -23,10 +23,9 @@ use vmpool_proto::agent::v1::{CancelRequest, CleanupRequest};
 
 use self::wire::Verdict;
 use crate::connection::{Http2, MAX_REQUEST};
-use crate::link::{Agents, Kept};
+use crate::link::{Agents, Fate, Kept};
 
-/// How often a call that breaks while its connection stays whole is made
-/// again, one after the other without any progress.
+/// How many calls in a row may break without any progress.
 const TRIES: u32 = 5;
 
 /// How long a call that broke waits for its connection to break as well. When
@@ -106,8 +105,9 @@ impl AgentExecutor {
             match wire::verdict(&status, lease, attempted, what) {
                 Verdict::Answer(error) => return Err(error),
                 Verdict::Broken(reason) => {
+                    fate(&kept, lease).await?;
                     tries += 1;
-                    if timeout(SETTLE, kept.end().wait()).await.is_err() && tries >= TRIES {
+                    if tries >= TRIES {
                         return Err(failed(reason));
                     }
                 }
@@ -182,6 +182,19 @@ impl StepExecutor for AgentExecutor {
         self.call(lease, "clean up", &what, limit, cleanup).await?;
         Ok(())
     }
+}
+
+/// What has become of a connection over which a call broke. An error where
+/// another call is no use, because the machine was given up here.
+async fn fate(kept: &Kept, lease: &Lease) -> Result<Fate, ExecutorError> {
+    let fate = kept.fate(SETTLE).await;
+    if fate == Fate::ClosedHere {
+        return Err(ExecutorError::MachineLost {
+            machine: lease.machine_id().clone(),
+            reason: "this runner has given it up".to_owned(),
+        });
+    }
+    Ok(fate)
 }
 
 /// Refuses what the agent would not take, before it is sent.

@@ -16,8 +16,8 @@ use vmpool_proto::agent::v1::run_request::Kind as Request;
 use vmpool_proto::agent::v1::{Acknowledge, Output, RunEvent, RunRequest};
 
 use super::wire::{self, Verdict};
-use super::{AgentExecutor, SETTLE, TRIES, fits};
-use crate::link::Kept;
+use super::{AgentExecutor, TRIES, fate, fits};
+use crate::link::{Fate, Kept};
 
 pub(super) struct Run<'a> {
     executor: &'a AgentExecutor,
@@ -27,8 +27,18 @@ pub(super) struct Run<'a> {
     attempted: String,
     /// The agent has the step.
     started: bool,
-    /// Something came over the last connection.
-    progress: bool,
+    /// How far the last call came.
+    reached: Reached,
+}
+
+/// How far a call came before it broke.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    Nothing,
+    /// The agent took the call.
+    Agent,
+    /// Something of the step came.
+    Step,
 }
 
 /// How one connection's part of the run ended.
@@ -55,7 +65,7 @@ impl<'a> Run<'a> {
             what,
             attempted,
             started: false,
-            progress: false,
+            reached: Reached::Nothing,
         })
     }
 
@@ -66,14 +76,19 @@ impl<'a> Run<'a> {
         let mut tries = 0;
         loop {
             let kept = self.executor.reach(self.lease, &self.attempted).await?;
-            self.progress = false;
+            self.reached = Reached::Nothing;
             let reason = match self.part(&kept, log).await? {
                 Part::Ended(outcome) => return Ok(outcome),
                 Part::Broken(reason) => reason,
             };
             tracing::debug!(machine = %self.lease.machine_id(), step = %self.step.id, %reason, "lost sight of a step");
-            tries = if self.progress { 0 } else { tries + 1 };
-            if timeout(SETTLE, kept.end().wait()).await.is_err() && tries >= TRIES {
+            // A silent step may lose one connection after the other, for hours.
+            let fate = fate(&kept, self.lease).await?;
+            tries = match (self.reached, fate) {
+                (Reached::Step, _) | (Reached::Agent, Fate::Lost) => 0,
+                _ => tries + 1,
+            };
+            if tries >= TRIES {
                 return Err(self.failed(reason));
             }
         }
@@ -90,6 +105,7 @@ impl<'a> Run<'a> {
             Err(_) => return Ok(Part::Broken("no answer in time".to_owned())),
         };
         self.started = true;
+        self.reached = Reached::Agent;
         match self.read(events, from, &durable, log).await? {
             Ok(outcome) => Ok(Part::Ended(outcome)),
             Err(status) => self.judge(&status),
@@ -116,7 +132,7 @@ impl<'a> Run<'a> {
                 }
                 Err(status) => return Ok(Err(status)),
             };
-            self.progress = true;
+            self.reached = Reached::Step;
             match event {
                 Event::Output(output) => {
                     let Some((offset, bytes)) = beyond(&output, next) else {

@@ -207,7 +207,7 @@ impl Dialling<'_> {
 
     /// A TLS connection to the machine, after enrolment where it needs that.
     async fn dial_enrolled(&self, slot: &Slot) -> Result<Dialled, Failure> {
-        let known = slot.key().or(self.machine.key);
+        let known = self.machine.key.or_else(|| slot.key());
         let pin = match known {
             Some(pin) => Some(pin),
             None => self.enrol(slot, None).await?,

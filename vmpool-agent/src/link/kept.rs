@@ -3,12 +3,13 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use vmpool_proto::agent::v1::agent_client::AgentClient;
@@ -26,7 +27,19 @@ pub(crate) struct Kept {
     http: Http2,
     origin: Uri,
     end: Arc<End>,
+    stop: CancellationToken,
     _stop_on_drop: DropGuard,
+}
+
+/// What has become of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is still open.
+    Open,
+    /// It broke, or the agent closed it.
+    Lost,
+    /// This runner has given the machine up.
+    ClosedHere,
 }
 
 /// How a connection ended, once it has.
@@ -46,12 +59,6 @@ impl End {
     pub(crate) fn reason(&self) -> Option<&str> {
         self.reason.get().map(String::as_str)
     }
-
-    /// Waits for the end.
-    pub(crate) async fn wait(&self) -> &str {
-        self.over.cancelled().await;
-        self.reason().unwrap_or("the connection was closed here")
-    }
 }
 
 impl Kept {
@@ -67,7 +74,7 @@ impl Kept {
     ) -> Result<Arc<Self>, Http2Error> {
         let stop = slot.closing().child_token();
         let tasks = Tasks::new(tracker, stop.clone());
-        let stop_on_drop = stop.drop_guard();
+        let stop_on_drop = stop.clone().drop_guard();
         let heard = Heard {
             io: dialled.stream,
             slot: Arc::clone(slot),
@@ -79,6 +86,7 @@ impl Kept {
             http,
             origin,
             end: Arc::clone(&end),
+            stop,
             _stop_on_drop: stop_on_drop,
         });
         let agent = kept.agent();
@@ -116,6 +124,16 @@ impl Kept {
 
     pub(crate) fn end(&self) -> &Arc<End> {
         &self.end
+    }
+
+    /// Gives the connection a moment to end, and says what has become of it.
+    pub(crate) async fn fate(&self, within: Duration) -> Fate {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Fate::ClosedHere,
+            () = self.end.over.cancelled() => Fate::Lost,
+            () = sleep(within) => Fate::Open,
+        }
     }
 }
 

@@ -32,7 +32,7 @@ use vmpool_core::{
 use vmpool_proto::agent::v1::RenewRequest;
 
 use self::dialling::{Dialling, Patience};
-pub(crate) use self::kept::Kept;
+pub(crate) use self::kept::{Fate, Kept};
 use self::slot::Slot;
 use crate::authority::Authority;
 use crate::config::LinkConfig;

@@ -330,6 +330,62 @@ async fn p3_a_step_whose_machine_fell_silent_ends_though_the_pool_still_dials() 
 }
 
 #[tokio::test]
+async fn p3_a_step_ends_when_its_machine_is_given_up() {
+    let Stage {
+        deployment,
+        host,
+        executor,
+    } = stage().await;
+    let (lease, step) = (host.lease(), Step::shell("s", "true"));
+    let mut sink = Sink::default();
+    let close = async {
+        until("the step", || host.stub.has("s")).await;
+        deployment.agents.close(&host.id);
+    };
+    let (ran, ()) = tokio::join!(
+        soon("an end", executor.run(&lease, &step, &mut sink)),
+        close
+    );
+    let error = ran.expect_err("it is over");
+    assert_eq!(
+        error.to_string(),
+        "machine m-1 was lost: this runner has given it up"
+    );
+    assert_eq!(
+        host.stub.book(|book| book.opens),
+        1,
+        "and nobody dials it again"
+    );
+}
+
+#[tokio::test]
+async fn p4_a_silent_step_may_lose_any_number_of_connections() {
+    let Stage {
+        deployment: _deployment,
+        mut host,
+        executor,
+    } = stage().await;
+    let (lease, step) = (host.lease(), Step::shell("s", "true"));
+    let mut sink = Sink::default();
+    let stub = host.stub.clone();
+    let attaches = || stub.book(|book| book.steps["s"].attaches.len());
+    let script = async {
+        until("the step", || stub.has("s")).await;
+        for round in 1..=7 {
+            host.stop().await;
+            host.boot().await;
+            until("an attach", || attaches() == round).await;
+        }
+        stub.exit("s", 0);
+    };
+    let (ran, ()) = tokio::join!(
+        soon("its end", executor.run(&lease, &step, &mut sink)),
+        script
+    );
+    assert_eq!(ran.expect("an outcome"), outcome(0, 0));
+}
+
+#[tokio::test]
 async fn p9_a_call_that_its_connection_took_along_is_made_again() {
     let Stage {
         deployment: _deployment,
