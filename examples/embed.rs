@@ -28,12 +28,12 @@ async fn build() -> anyhow::Result<()> {
         clocks,
         LinkConfig::default(),
     );
-    let executor = AgentExecutor::new(link.clone());
-    let provider = LocalProvider::new(AgentCommand::ThisProgram)?;
+    let executor = Arc::new(AgentExecutor::new(link.clone()));
+    let provider = Arc::new(LocalProvider::new(AgentCommand::ThisProgram)?);
     let journal = Arc::new(MemoryJournal::new());
     let parts = PoolParts {
         provider,
-        link,
+        link: Arc::new(link),
         journal,
         clock: Clock::system(),
     };

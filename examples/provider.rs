@@ -55,8 +55,8 @@ fn id_of(host: u8, running: &Running) -> MachineId {
     MachineId::new(format!("rack-{host}-{}", running.boot))
 }
 
-fn address_of(host: u8) -> Option<SocketAddr> {
-    Some(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 9079)))
+fn address_of(host: u8) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 9079))
 }
 
 #[async_trait]
@@ -90,7 +90,7 @@ impl Provider for Rack {
         if let Some((host, running)) = known {
             let launched = Launched {
                 id: id_of(*host, running),
-                address: address_of(*host),
+                address: Some(address_of(*host)),
             };
             return LaunchOutcome {
                 machines: vec![launched],
@@ -113,7 +113,7 @@ impl Provider for Rack {
         };
         let launched = Launched {
             id: id_of(host, &running),
-            address: address_of(host),
+            address: Some(address_of(host)),
         };
         hosts.insert(host, running);
         LaunchOutcome {
@@ -132,7 +132,7 @@ impl Provider for Rack {
             id: id_of(*host, running),
             tags: running.tags.clone(),
             state: ListedState::Alive,
-            address: address_of(*host),
+            address: Some(address_of(*host)),
         });
         Ok(Listing {
             begun_at,

@@ -3,6 +3,8 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(["vmpool/agent/v1/agent.proto"], ["proto"])?;
-    tonic_prost_build::configure().bytes(".vmpool.agent.v1.Output.data").compile_fds(files)?;
+    tonic_prost_build::configure()
+        .bytes(".vmpool.agent.v1.Output.data")
+        .compile_fds(files)?;
     Ok(())
 }

@@ -45,14 +45,14 @@ async fn measure() -> Result<Vec<Row>> {
         clocks,
         LinkConfig::default(),
     );
-    let executor = AgentExecutor::new(link.clone());
+    let executor = Arc::new(AgentExecutor::new(link.clone()));
     let agent = match std::env::var_os("VMPOOL_AGENT") {
         Some(path) => AgentCommand::Path(PathBuf::from(path)),
         None => AgentCommand::ThisProgram,
     };
     let parts = PoolParts {
-        provider: LocalProvider::new(agent)?,
-        link,
+        provider: Arc::new(LocalProvider::new(agent)?),
+        link: Arc::new(link),
         journal: Arc::new(MemoryJournal::new()),
         clock: Clock::system(),
     };
