@@ -22,4 +22,4 @@ mod mounts;
 mod process;
 pub mod supervisor;
 
-pub use agent::{Agent, AgentEnd, AgentError, Service, TakeUpError, run, serve};
+pub use agent::{Agent, AgentEnd, AgentError, Service, TakeUpError, run, run_to_end, serve};

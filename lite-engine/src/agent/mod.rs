@@ -30,5 +30,5 @@ mod service;
 mod store;
 
 pub use entry::{Agent, TakeUpError};
-pub use run::{AgentEnd, AgentError, run, serve};
+pub use run::{AgentEnd, AgentError, run, run_to_end, serve};
 pub use service::Service;

@@ -51,29 +51,32 @@ pub enum AgentError {
     },
 }
 
-/// Is the agent until its machine ends, or until SIGTERM. The whole process
-/// serves this; the exit code says whether it went well.
-///
-/// What it has to tell goes to standard error, a line each.
+/// Is the agent until its machine ends, or until SIGTERM: the whole process
+/// serves this. The exit code says whether it went well.
 pub fn run(config: AgentConfig) -> ExitCode {
+    match run_to_end(config) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The same for a program that has something to do when its machine must end.
+/// What the agent has to tell, its failure too, goes to standard error, a line each.
+pub fn run_to_end(config: AgentConfig) -> Result<AgentEnd, AgentError> {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_max_level(LevelFilter::INFO)
         .with_ansi(false)
         .init();
-    match run_to_end(config) {
-        Ok(end) => {
-            tracing::info!(?end, "the agent ends");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tracing::error!(error = chain(&error), "the agent fails");
-            ExitCode::FAILURE
-        }
+    let end = block_on(config);
+    match &end {
+        Ok(end) => tracing::info!(?end, "the agent ends"),
+        Err(error) => tracing::error!(error = chain(error), "the agent fails"),
     }
+    end
 }
 
-fn run_to_end(config: AgentConfig) -> Result<AgentEnd, AgentError> {
+fn block_on(config: AgentConfig) -> Result<AgentEnd, AgentError> {
     let system = |attempted| move |source| AgentError::System { attempted, source };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime
