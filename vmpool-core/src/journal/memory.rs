@@ -18,7 +18,7 @@ use crate::map::Map;
 /// Events kept; older ones are forgotten when something ends.
 const EVENTS_KEPT: usize = 4_096;
 /// Rows of ended things kept, for retries and `explain`; older ones are forgotten.
-const ENDED_KEPT: usize = 65_536;
+const ENDED_KEPT: usize = 4_096;
 
 /// Keeps all rows in maps. What it says is durable lasts as long as the process.
 #[derive(Debug, Default)]

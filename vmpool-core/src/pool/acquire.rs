@@ -13,13 +13,14 @@ use tokio::time::Instant;
 
 use super::book;
 use super::queue::{Claim, Claiming, Refusal};
+use super::turn::{Asking, Submitted};
 use super::warm::{ReadyMachine, Shared};
 use super::{
     AcquireError, AcquireRequest, AttachError, Closed, Lease, Origin, PoolEvent, RequestHash,
     TryAcquireError,
 };
 use crate::clock::{Timestamp, later};
-use crate::id::{MachineId, StageId, Version};
+use crate::id::{StageId, Version};
 use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, RowKey, StageRow};
 use crate::machine::{self, MachineEvent};
 use crate::stage::StageState;
@@ -107,7 +108,10 @@ impl Shared {
         };
         loop {
             let Some(claim) = self.queue.try_claim() else {
-                return Err(none_ready());
+                return Err(match self.queue.closed() {
+                    Some(closed) => self.stopped(&closed).into(),
+                    None => none_ready(),
+                });
             };
             match self.write_claim(claim, request, Origin::Warm).await {
                 Written::Lease(lease) => {
@@ -145,11 +149,11 @@ impl Shared {
     }
 
     /// Waits while somebody else makes the same stage's request.
-    async fn take_turn(
-        &self,
-        request: &AcquireRequest,
+    async fn take_turn<'a>(
+        &'a self,
+        request: &'a AcquireRequest,
         waiting: &mut Option<Patience>,
-    ) -> Result<Turn<'_>, AcquireError> {
+    ) -> Result<Turn<'a>, AcquireError> {
         loop {
             let turn = self.book.lock().ask(&request.stage);
             let through = match turn {
@@ -172,10 +176,10 @@ impl Shared {
         }
     }
 
-    fn asking(&self, request: &AcquireRequest) -> Asking<'_> {
+    fn asking<'a>(&'a self, request: &'a AcquireRequest) -> Asking<'a> {
         Asking {
             shared: self,
-            stage: Some(request.stage.clone()),
+            stage: Some(&request.stage),
         }
     }
 
@@ -263,7 +267,7 @@ impl Shared {
                 Change::new(stage.clone(), "claimed", "a stage asked for a machine"),
             ],
         };
-        let submitted = Submitted::new(self, claim, request.stage.clone());
+        let submitted = Submitted::new(self, claim, &request.stage);
         let result = self.parts.journal.commit(batch).await;
         match result {
             Ok(()) => {
@@ -381,67 +385,4 @@ struct Patience {
 enum Turn<'a> {
     Ours(Asking<'a>),
     Through(Lease),
-}
-
-/// Holds the stage's request; dropped before that is through, those who wait
-/// for the same go on.
-struct Asking<'a> {
-    shared: &'a Shared,
-    stage: Option<StageId>,
-}
-
-impl Asking<'_> {
-    /// The stage has its machine, and the book says so.
-    fn through(mut self) {
-        self.stage = None;
-    }
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        let Some(stage) = &self.stage else { return };
-        let followers = self.shared.book.lock().asked(stage);
-        // Outside the lock: each wakes its waiter.
-        drop(followers);
-        // The machine that it wanted may be one too many now.
-        self.shared.work.notify_one();
-    }
-}
-
-/// A machine whose claim is being written. Dropped before the answer came, it
-/// leaves a doubt for the keeper to read back.
-struct Submitted<'a> {
-    shared: &'a Shared,
-    claim: Option<Claim<ReadyMachine>>,
-    stage: StageId,
-}
-
-impl<'a> Submitted<'a> {
-    fn new(shared: &'a Shared, claim: Claim<ReadyMachine>, stage: StageId) -> Self {
-        Self {
-            shared,
-            claim: Some(claim),
-            stage,
-        }
-    }
-
-    /// Nothing was written: the machine goes to the next who waits.
-    fn not_written(mut self) {
-        drop(self.claim.take());
-    }
-
-    /// The machine's fate is known; it does not go back to the queue.
-    fn settled(mut self) -> ReadyMachine {
-        self.claim.take().expect("a claim is settled once").keep()
-    }
-}
-
-impl Drop for Submitted<'_> {
-    fn drop(&mut self) {
-        if let Some(claim) = self.claim.take() {
-            let machine: MachineId = claim.keep().row.id().clone();
-            self.shared.book.lock().doubt(machine, self.stage.clone());
-            self.shared.work.notify_one();
-        }
-    }
 }

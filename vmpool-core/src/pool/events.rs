@@ -1,6 +1,7 @@
 //! What happens in a pool, as a bounded stream.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::broadcast;
 
@@ -83,26 +84,36 @@ impl PoolEvents {
 #[derive(Debug)]
 pub(super) struct Announcer {
     to: broadcast::Sender<PoolEvent>,
+    /// Somebody may listen: spares the claim path the channel's lock.
+    heard: AtomicBool,
 }
 
 impl Announcer {
     pub(super) fn new() -> Self {
         Self {
             to: broadcast::Sender::new(KEPT),
+            heard: AtomicBool::new(false),
         }
     }
 
     pub(super) fn listen(&self) -> PoolEvents {
-        PoolEvents {
-            from: self.to.subscribe(),
-        }
+        let from = self.to.subscribe();
+        self.heard.store(true, Ordering::Relaxed);
+        PoolEvents { from }
     }
 
     /// Makes and sends the event only where somebody listens.
     pub(super) fn tell(&self, event: impl FnOnce() -> PoolEvent) {
-        if self.to.receiver_count() > 0 {
-            // Nobody left to hear it is no failure.
-            let _ = self.to.send(event());
+        if !self.heard.load(Ordering::Relaxed) {
+            return;
+        }
+        // Nobody left to hear it is no failure.
+        if self.to.send(event()).is_err() {
+            self.heard.store(false, Ordering::Relaxed);
+            // Who came in between is heard of again.
+            if self.to.receiver_count() > 0 {
+                self.heard.store(true, Ordering::Relaxed);
+            }
         }
     }
 }

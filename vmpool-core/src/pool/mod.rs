@@ -17,6 +17,7 @@ mod retire;
 mod slots;
 mod status;
 mod tend;
+mod turn;
 mod warm;
 
 /// What [`queue`] is built on. The interleaving check builds the same file on

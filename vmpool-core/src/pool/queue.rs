@@ -108,6 +108,11 @@ impl<T> ReadyQueue<T> {
         inner.ready.remove(at)
     }
 
+    /// Why nobody is taken any more, if so.
+    pub fn closed(&self) -> Option<Closed> {
+        self.inner.lock().closed.clone()
+    }
+
     /// How many are ready.
     pub fn ready(&self) -> usize {
         self.inner.lock().ready.len()

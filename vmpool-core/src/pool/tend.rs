@@ -120,7 +120,13 @@ impl Shared {
                 return Err("it drains".to_owned());
             };
             let opening = self.parts.link.open(&current.machine, self.term, self);
-            let waited = || format!("its agent did not connect within {:?}", self.waited(row));
+            let waited = || {
+                let waited = self.waited(row);
+                match self.parts.link.trouble(row.id()) {
+                    Some(last) => format!("its agent did not connect within {waited:?}: {last}"),
+                    None => format!("its agent did not connect within {waited:?}"),
+                }
+            };
             match tokio::time::timeout_at(until, opening).await {
                 Ok(Ok(report)) => return Ok(report),
                 Ok(Err(LinkError::NoAddress { .. })) => {
