@@ -28,6 +28,7 @@ struct Row {
     /// Its failure is nobody's.
     may_fail: bool,
     waited: Duration,
+    began: Option<Instant>,
     ended: Option<(Ended, Duration)>,
 }
 
@@ -39,6 +40,7 @@ impl Book {
             name: planned.name.clone(),
             may_fail: task.ignores_failure || task.detached,
             waited: Duration::ZERO,
+            began: None,
             ended: None,
         });
         Self {
@@ -61,6 +63,7 @@ impl Book {
             for number in ready {
                 let row = &mut self.rows[number];
                 row.waited = self.held_since.elapsed();
+                row.began = Some(Instant::now());
                 let (pipeline, step) = (self.pipeline.clone(), row.name.clone());
                 self.events.push(Event::StepStarted { pipeline, step });
                 // Nobody waits longer for a detached one.
@@ -74,7 +77,7 @@ impl Book {
     }
 
     /// A step that was handed out has ended. One that may fail and did is ignored.
-    pub(super) fn ended(&mut self, number: usize, mut end: Ended, ran: Duration) {
+    pub(super) fn ended(&mut self, number: usize, mut end: Ended) {
         let row = &mut self.rows[number];
         let outcome = match end.result {
             Outcome::Success | Outcome::Skipped => TaskOutcome::Succeeded,
@@ -86,6 +89,7 @@ impl Book {
         if !self.schedule.finished(number, outcome) {
             return;
         }
+        let ran = row.began.map(|began| began.elapsed()).unwrap_or_default();
         row.ended = Some((end.clone(), ran));
         let (pipeline, step) = (self.pipeline.clone(), row.name.clone());
         self.events.push(Event::StepEnded {
@@ -107,7 +111,7 @@ impl Book {
             .map(|(number, _)| number)
             .collect();
         for number in running {
-            self.ended(number, end.clone(), Duration::ZERO);
+            self.ended(number, end.clone());
         }
     }
 
@@ -254,10 +258,10 @@ mod tests {
             notify,
         ]);
         assert_eq!(book.ready(), [0]);
-        book.ended(0, failure(), Duration::ZERO);
+        book.ended(0, failure());
         assert_eq!(book.failed(), ["build"]);
         assert_eq!(book.ready(), [2]);
-        book.ended(2, Ended::success(), Duration::ZERO);
+        book.ended(2, Ended::success());
         assert!(book.is_done());
         assert_eq!(
             book.pipeline_end(),
@@ -281,9 +285,9 @@ mod tests {
         };
         let mut book = book(vec![may_fail, task("build", &["lint"])]);
         book.ready();
-        book.ended(0, failure(), Duration::ZERO);
+        book.ended(0, failure());
         assert_eq!(book.ready(), [1]);
-        book.ended(1, Ended::success(), Duration::ZERO);
+        book.ended(1, Ended::success());
         assert_eq!(book.pipeline_end(), Ended::success());
         assert_eq!(results(book)[0].0, Outcome::Ignored);
     }
@@ -297,7 +301,7 @@ mod tests {
         let mut book = book(vec![server, task("use", &["server"])]);
         assert_eq!(book.ready(), [0, 1]);
         assert!(!book.is_done());
-        book.ended(1, Ended::success(), Duration::ZERO);
+        book.ended(1, Ended::success());
         assert!(book.is_done());
     }
 
@@ -309,7 +313,7 @@ mod tests {
         let lost = Ended::because(Outcome::NoMachine, "machine m was lost");
         book.all_ended(&lost);
         book.skip_rest("the machine was lost");
-        book.ended(0, Ended::success(), Duration::ZERO);
+        book.ended(0, Ended::success());
         book.skip_rest("again");
         assert!(book.is_done());
         assert_eq!(book.take_events().len(), 3);

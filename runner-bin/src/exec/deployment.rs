@@ -13,7 +13,7 @@ use vmpool_agent::{AgentExecutor, Agents, Authority, LinkConfig};
 use vmpool_core::agent::Clocks;
 use vmpool_core::journal::MemoryJournal;
 use vmpool_core::pool::{Deadlines, Heard, PoolEvent, PoolParts};
-use vmpool_core::{Clock, DeploymentId, Owner, Pool, PoolConfig, StepExecutor, WarmPool};
+use vmpool_core::{Clock, DeploymentId, Owner, Pool, PoolConfig, Provider, StepExecutor, WarmPool};
 use vmpool_local::{AgentCommand, LocalProvider};
 
 use super::events::{Event, Events};
@@ -37,6 +37,7 @@ const GONE_AFTER: Duration = Duration::from_millis(500);
 pub(crate) struct Deployment {
     pool: WarmPool,
     executor: Arc<AgentExecutor>,
+    provider: Arc<LocalProvider>,
     state: StateDir,
 }
 
@@ -59,11 +60,12 @@ impl Deployment {
             ..LinkConfig::default()
         };
         let agents = Agents::new(Arc::new(authority), clocks, link);
-        let provider =
-            LocalProvider::with_root(AgentCommand::ThisProgram, &state.path().join("machines"))
-                .context("prepare this host for machines")?;
+        let machines = state.path().join("machines");
+        let provider = LocalProvider::with_root(AgentCommand::ThisProgram, &machines)
+            .context("prepare this host for machines")?;
+        let provider = Arc::new(provider);
         let parts = PoolParts {
-            provider: Arc::new(provider),
+            provider: provider.clone(),
             link: Arc::new(agents.clone()),
             journal: Arc::new(MemoryJournal::new()),
             clock: Clock::system(),
@@ -72,6 +74,7 @@ impl Deployment {
         Ok(Self {
             pool,
             executor: Arc::new(AgentExecutor::new(agents)),
+            provider,
             state,
         })
     }
@@ -89,6 +92,11 @@ impl Deployment {
     /// What runs steps.
     pub(crate) fn executor(&self) -> Arc<dyn StepExecutor> {
         self.executor.clone()
+    }
+
+    /// Where the machines come from.
+    pub(crate) fn provider(&self) -> Arc<dyn Provider> {
+        self.provider.clone()
     }
 
     /// Waits until `wanted` machines are ready, shows how many are, and says

@@ -30,6 +30,7 @@ pub(super) async fn run(
     let shared = Shared {
         pool: deployment.shared_pool(),
         executor: deployment.executor(),
+        provider: deployment.provider(),
         events: events.clone(),
         slots: Arc::new(Semaphore::new(jobs as usize)),
         stop: stop.clone(),

@@ -18,14 +18,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use vmpool_core::pool::Origin;
 use vmpool_core::stage::Prepared;
-use vmpool_core::{AcquireRequest, Lease, Pool, Stage, Step, StepExecutor};
+use vmpool_core::{AcquireRequest, Lease, MachineId, Pool, Provider, Stage, Step, StepExecutor};
 use vmpool_pipeline::Failed;
 
 use super::book::Book;
 use super::events::{Ended, Event, Events, Outcome};
 use super::facts::unix_now;
 use super::plan::{PipelinePlan, Runnable};
-use super::run_step::{StepEnd, StepRan, run_step, told};
+use super::run_step::{StepEnd, run_step, told};
 use super::summary::{MachineSummary, PipelineSummary};
 
 /// What a stage may take beyond its pipeline's own time: to be prepared and cleaned up.
@@ -36,6 +36,8 @@ const STAGE_GRACE: Duration = Duration::from_mins(5);
 pub(super) struct Shared {
     pub(super) pool: Arc<dyn Pool>,
     pub(super) executor: Arc<dyn StepExecutor>,
+    /// Who knows what became of a machine.
+    pub(super) provider: Arc<dyn Provider>,
     pub(super) events: Events,
     /// Machines that may be had at the same time.
     pub(super) slots: Arc<Semaphore>,
@@ -183,14 +185,13 @@ impl Run<'_> {
             }
             let may_end_early = cut_short.is_none() && !book.is_done();
             tokio::select! {
-                Some((number, StepRan { end, ran })) = running.next() => match end {
-                    StepEnd::Ended(end) => book.ended(number, end, ran),
-                    StepEnd::Stopped => book.ended(number, stopped(cut_short.as_ref()), ran),
+                Some((number, end)) = running.next() => match end {
+                    StepEnd::Ended(end) => book.ended(number, end),
+                    StepEnd::Stopped => book.ended(number, stopped(cut_short.as_ref())),
                     StepEnd::MachineLost(reason) => {
-                        let reason = format!("machine {machine} was lost: {reason}");
-                        let lost = Ended::because(Outcome::NoMachine, reason);
                         // What else runs there is lost with it; nobody is left to be asked.
                         running.clear();
+                        let lost = lost(shared, machine, &reason).await;
                         book.all_ended(&lost);
                         book.skip_rest("the machine was lost");
                         cut_short.get_or_insert(lost);
@@ -224,16 +225,26 @@ async fn run_task(
     stage: &Stage<Prepared>,
     events: &Events,
     halt: &CancellationToken,
-) -> (usize, StepRan) {
+) -> (usize, StepEnd) {
     let names = (&plan.name, &plan.tasks[number].name);
-    let ran = match step {
+    let end = match step {
         Ok(step) => run_step(stage, &step, names, events, halt).await,
-        Err(refused) => StepRan {
-            end: StepEnd::Ended(refused),
-            ran: Duration::ZERO,
-        },
+        Err(refused) => StepEnd::Ended(refused),
     };
-    (number, ran)
+    (number, end)
+}
+
+/// How everything ends that was on a lost machine: what was seen of it, and
+/// what its provider says.
+async fn lost(shared: &Shared, machine: &MachineId, reason: &str) -> Ended {
+    let seen = format!("machine {machine} was lost: {reason}");
+    Ended::because(
+        Outcome::NoMachine,
+        match shared.provider.diagnose(machine).await {
+            Some(said) => format!("{said}\n{seen}"),
+            None => seen,
+        },
+    )
 }
 
 /// Waits for what ends a pipeline before its steps are done.

@@ -1,7 +1,7 @@
 //! One step on a prepared stage: runs it, ends it when it is to stop, and says
 //! in the words of events how it ended.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use vmpool_core::pool::NoteError;
@@ -29,13 +29,6 @@ pub(crate) enum StepEnd {
     MachineLost(String),
 }
 
-/// A step's end, and how long it ran.
-#[derive(Debug)]
-pub(crate) struct StepRan {
-    pub(crate) end: StepEnd,
-    pub(crate) ran: Duration,
-}
-
 /// Runs `step` until it ends, or has ended because `stop` was cancelled.
 pub(crate) async fn run_step(
     stage: &Stage<Prepared>,
@@ -43,20 +36,15 @@ pub(crate) async fn run_step(
     (pipeline, name): (&Name, &Name),
     events: &Events,
     stop: &CancellationToken,
-) -> StepRan {
-    let started = Instant::now();
+) -> StepEnd {
     let mut log = StepLog::new(pipeline, name, events);
     let result = execute(stage, step, &mut log, stop).await;
     // A screen that is closed has ended the run already.
     let _ = log.finish().await;
-    let end = match result {
+    match result {
         Some(Ok(outcome)) => ended(step, &outcome),
         Some(Err(error)) => failed(&error),
         None => StepEnd::Stopped,
-    };
-    StepRan {
-        end,
-        ran: started.elapsed(),
     }
 }
 

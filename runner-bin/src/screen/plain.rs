@@ -186,7 +186,7 @@ mod tests {
           check     local-62203b500966d87d   0 ms     40 ms   failed: exit code 7
           publish                                             skipped: interrupted
 
-        hello: failed: step check failed: exit code 7; machine local-62203b500966d87d acquired in 0.21 ms, warm
+        hello: failed on machine local-62203b500966d87d, acquired in 0.21 ms, warm: step check failed: exit code 7
         failed in 1.7 s, the pool was warm after 310 ms
         ");
         insta::assert_snapshot!(

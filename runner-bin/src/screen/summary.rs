@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
-use super::text::{Prefixes, human, printable, told, told_shortly};
+use super::text::{Prefixes, human, printable, told_shortly, whole_reason, word};
 use crate::exec::events::{Outcome, PlannedPipeline};
 use crate::exec::summary::{PipelineSummary, StepSummary, Summary};
 
@@ -27,10 +27,8 @@ pub(super) fn table(summary: &Summary, width: Option<u16>) -> String {
         let _ = writeln!(out, "{}", pipeline_line(pipeline));
     }
     let word = match summary.result {
-        Outcome::Success | Outcome::Skipped | Outcome::Ignored => "succeeded",
-        Outcome::Failure => "failed",
-        Outcome::NoMachine => "failed for want of a machine",
         Outcome::Cancelled => "interrupted",
+        result => word(result),
     };
     let _ = write!(out, "{word} in {}", human(summary.elapsed));
     if let Some(warmed) = summary.warmed {
@@ -95,16 +93,19 @@ fn pipeline_line(pipeline: &PipelineSummary) -> String {
     let mut line = format!(
         "{}: {}",
         printable(pipeline.name.as_str()),
-        told(&pipeline.end)
+        word(pipeline.end.result)
     );
     if let Some(machine) = &pipeline.machine {
         let _ = write!(
             line,
-            "; machine {} acquired in {}{}",
+            " on machine {}, acquired in {}{}",
             printable(&machine.id),
             human(machine.acquired),
             if machine.warm { ", warm" } else { "" }
         );
+    }
+    if let Some(reason) = whole_reason(&pipeline.end) {
+        let _ = write!(line, ": {reason}");
     }
     line
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::exec::events::{Ended, Outcome, PlannedPipeline};
 use crate::exec::name::Name;
 
+/// Most characters of an end that is told shortly.
+const LONGEST_SHORT: usize = 80;
+
 /// A duration for a person: `40 µs`, `0.21 ms`, `312 ms`, `1.2 s`, `2 m 03 s`, `1 h 02 m`.
 pub(crate) fn human(span: Duration) -> String {
     let micros = span.as_micros();
@@ -105,30 +108,38 @@ fn is_colour(sequence: &str) -> bool {
         })
 }
 
-/// How an end is told: `succeeded`, `failed: exit code 2`, …. Further lines of
-/// its reason are indented.
-pub(super) fn told(end: &Ended) -> String {
-    let word = match end.result {
+/// How an end is told in a word.
+pub(super) fn word(result: Outcome) -> &'static str {
+    match result {
         Outcome::Success => "succeeded",
         Outcome::Skipped => "skipped",
         Outcome::Ignored => "failed, ignored",
         Outcome::Failure | Outcome::NoMachine => "failed",
         Outcome::Cancelled => "cancelled",
-    };
-    match &end.reason {
-        Some(reason) => {
-            let lines: Vec<_> = reason.lines().map(printable).collect();
-            format!("{word}: {}", lines.join("\n    "))
-        }
-        None => word.to_owned(),
     }
 }
 
-/// The first line of [`told`].
+/// How an end is told in a line: `succeeded`, `failed: exit code 2`, ….
+pub(super) fn told(end: &Ended) -> String {
+    match end.reason.as_ref().and_then(|reason| reason.lines().next()) {
+        Some(reason) => format!("{}: {}", word(end.result), printable(reason)),
+        None => word(end.result).to_owned(),
+    }
+}
+
+/// [`told`], if it is not too long for a table.
 pub(super) fn told_shortly(end: &Ended) -> String {
-    let mut told = told(end);
-    told.truncate(told.find('\n').unwrap_or(told.len()));
-    told
+    let line = told(end);
+    match line.char_indices().nth(LONGEST_SHORT) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}
+
+/// The whole reason of an end, its further lines indented.
+pub(super) fn whole_reason(end: &Ended) -> Option<String> {
+    let lines: Vec<_> = end.reason.as_deref()?.lines().map(printable).collect();
+    Some(lines.join("\n    "))
 }
 
 /// What stands before a step's lines. The pipeline is named only where there are several.

@@ -22,7 +22,7 @@ fn a_pipeline_that_succeeds_shows_its_output_the_summary_and_the_acquisition_tim
         );
     }
     assert!(
-        summary.contains("test: succeeded; machine local-"),
+        summary.contains("test: succeeded on machine local-"),
         "{summary}"
     );
     assert!(summary.contains(" acquired in "), "{summary}");
@@ -47,7 +47,7 @@ fn after_a_failure_only_steps_for_failures_run_and_the_summary_says_why() {
         .says("swept")
         .says("failed: exit code 7")
         .says("skipped: check failed")
-        .says("test: failed: step check failed: exit code 7");
+        .says(": step check failed: exit code 7");
 }
 
 #[test]

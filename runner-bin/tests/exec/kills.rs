@@ -34,7 +34,7 @@ fn killing_the_agent_in_mid_step_gives_a_clear_error() {
         .says("wait: failed: machine local-")
         .says(" was lost: ")
         .says("after: skipped: the machine was lost")
-        .says("test: failed: machine local-");
+        .says("test: failed on machine local-");
     project.wait_until_nothing_is_left();
 }
 
@@ -92,14 +92,14 @@ fn p10_a_pipeline_over_its_time_leaves_no_process() {
         .ended_with(1)
         .says("wait: failed: the pipeline was over its time of 1.0 s")
         .says("after: skipped: the pipeline was over its time of 1.0 s")
-        .says("test: failed: the pipeline was over its time of 1.0 s");
+        .says(": the pipeline was over its time of 1.0 s");
     let project = Project::new(&format!(
         "kind: pipeline\nname: test\ntimeout: 1s\nsteps:\n{steps}"
     ));
     project
         .exec(&[])
         .ended_with(1)
-        .says("test: failed: the pipeline was over its time of 1.0 s");
+        .says(": the pipeline was over its time of 1.0 s");
     assert!(processes_with(&sleep).is_empty());
 }
 

@@ -43,7 +43,7 @@ fn the_first_signal_cancels_and_cleans_up() {
             .says("wait: cancelled: interrupted")
             .says("after: skipped: interrupted")
             .says("notify: skipped: interrupted")
-            .says("test: cancelled: interrupted")
+            .says("test: cancelled on machine local-")
             .says("interrupted in ");
         assert!(processes_with(&sleep).is_empty());
         project.wait_until_nothing_is_left();

@@ -71,7 +71,7 @@ fn the_live_view_shows_each_step_with_its_state_and_its_lines() {
         "failed: exit code 7",
         "- after",
         "STEP",
-        "test: failed: step fail failed: exit code 7; machine local-",
+        "test: failed on machine local-",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }

@@ -104,5 +104,5 @@ fn a_clone_that_fails_skips_the_steps() {
         .ended_with(1)
         .says("clone: failed: exit code 1")
         .says("a: skipped: clone failed")
-        .says("test: failed: step clone failed: exit code 1");
+        .says(": step clone failed: exit code 1");
 }
