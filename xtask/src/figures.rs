@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use crate::agent;
-use crate::parts::{command, workspace};
+use crate::parts::{cargo_command, workspace};
 
 /// Measures, and writes docs/benchmarks.md.
 pub(crate) fn run() -> Result<()> {
@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
         "--",
         "--markdown",
     ];
-    let output = command(env!("CARGO"), &args)
+    let output = cargo_command(&args)
         .env("VMPOOL_AGENT", &agent)
         .env("VMPOOL_AGENT_SIZE", agent_size.to_string())
         .stderr(std::process::Stdio::inherit())

@@ -61,7 +61,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// The cargo that runs this chore, with `args`.
+pub(crate) fn cargo_command(args: &[&str]) -> Command {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    command(&cargo, args)
+}
+
 /// Runs cargo with `args`.
 pub(crate) fn cargo(args: &[&str]) -> Result<()> {
-    run(&mut command(env!("CARGO"), args))
+    run(&mut cargo_command(args))
 }

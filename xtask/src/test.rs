@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::parts::{self, Parts, cargo, command};
+use crate::parts::{self, Parts, cargo, cargo_command, command};
 use crate::setup;
 
 /// Runs all checks and all tests, the quick ones first.
@@ -29,7 +29,7 @@ fn all(parts: &mut Parts) -> Result<()> {
     })?;
     parts.run("docs", || {
         let args = ["doc", "--workspace", "--no-deps", "--locked"];
-        parts::run(command(env!("CARGO"), &args).env("RUSTDOCFLAGS", "-D warnings"))
+        parts::run(cargo_command(&args).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     // The programs that tests start are built before any of them runs.
     parts.run("build", || {
