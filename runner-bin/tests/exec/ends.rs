@@ -1,6 +1,6 @@
 //! How a run ends: what the summary says, and the exit codes.
 
-use crate::support::Project;
+use crate::support::{Project, Running};
 
 #[test]
 fn a_pipeline_that_succeeds_shows_its_output_the_summary_and_the_acquisition_time() {
@@ -113,4 +113,17 @@ fn a_plugin_and_a_service_that_are_only_an_image_fail_in_any_case() {
         .exec(&["--exclude", "db"])
         .ended_with(0)
         .says("checked");
+}
+
+#[test]
+fn where_there_is_no_place_for_a_machine_that_is_said() {
+    let project = Project::with_steps("- name: greet\n  commands: [echo Hello]\n");
+    let mut command = project.vmpool(&["exec"]);
+    command.env("TMPDIR", project.tmp().join("nowhere"));
+    Running::start(command)
+        .end()
+        .ended_with(3)
+        .complains("vmpool: make a temporary state directory: ")
+        .complains("nowhere")
+        .does_not_say("Hello");
 }

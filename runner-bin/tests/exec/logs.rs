@@ -1,5 +1,7 @@
 //! Steps' output: none of it is lost, and no secret is in it.
 
+use nix::sys::resource::{UsageWho, getrusage};
+
 use crate::support::{Project, processes_with, wait_for};
 
 #[test]
@@ -96,7 +98,7 @@ fn many_lines_all_arrive() {
 }
 
 #[test]
-fn a_line_of_ten_megabytes_arrives_whole() {
+fn a_line_of_ten_megabytes_arrives_whole_and_takes_little_memory() {
     let project = Project::with_steps(
         "- name: long\n  commands: ['head -c 10000000 /dev/zero | tr \"\\0\" x; echo']\n",
     );
@@ -107,6 +109,11 @@ fn a_line_of_ten_megabytes_arrives_whole() {
         "{}",
         line.len()
     );
+    // The most that any command of these tests took.
+    let kilobytes = getrusage(UsageWho::RUSAGE_CHILDREN)
+        .expect("usage")
+        .max_rss();
+    assert!(kilobytes < 100_000, "{kilobytes} kB");
 }
 
 #[test]
