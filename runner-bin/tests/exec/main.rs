@@ -2,6 +2,7 @@
 
 mod ends;
 mod events;
+mod examples;
 mod input;
 mod kills;
 mod logs;
