@@ -27,6 +27,7 @@ mod state;
 mod step_log;
 pub(crate) mod summary;
 mod variables;
+mod warnings;
 
 use std::io;
 use std::time::{Duration, Instant};

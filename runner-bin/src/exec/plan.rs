@@ -18,6 +18,7 @@ use super::facts::unix_now;
 use super::name::Name;
 use super::refusal::{host_arch, host_os, moved_workspace, other_platform, refusal};
 use super::variables::Secrets;
+use super::warnings::Warnings;
 
 /// The step that brings the sources.
 const CLONE: &str = "clone";
@@ -201,8 +202,7 @@ impl Planner<'_> {
         ];
         for remark in remarks.into_iter().flatten() {
             self.warnings
-                .lines
-                .push(format!("pipeline {}: {remark}", pipeline.name));
+                .line(format!("pipeline {}: {remark}", pipeline.name));
         }
 
         let of_file = Schedule::of_steps(pipeline, &given.build.facts, &given.choice)?;
@@ -402,54 +402,6 @@ fn check_choice(file: &File, choice: &Choice) -> Result<(), PlanError> {
         }
     }
     Ok(())
-}
-
-/// What is warned of, gathered: one line for many steps.
-#[derive(Debug, Default)]
-struct Warnings {
-    lines: Vec<String>,
-    /// Steps that run without their image.
-    images: Vec<String>,
-    /// By secret, the steps in which it is empty.
-    secrets: BTreeMap<String, BTreeSet<String>>,
-}
-
-impl Warnings {
-    fn of_step(&mut self, step: &str, image: Option<&str>, missing: &[String]) {
-        self.images
-            .extend(image.map(|image| format!("{step} ({image})")));
-        for secret in missing {
-            self.secrets
-                .entry(secret.clone())
-                .or_default()
-                .insert(step.to_owned());
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.lines.extend(other.lines);
-        self.images.extend(other.images);
-        for (secret, steps) in other.secrets {
-            self.secrets.entry(secret).or_default().extend(steps);
-        }
-    }
-
-    fn into_lines(self) -> Vec<String> {
-        let mut lines = self.lines;
-        if !self.images.is_empty() {
-            lines.push(format!(
-                "without their images, on this host: {}",
-                self.images.join(", ")
-            ));
-        }
-        for (secret, steps) in self.secrets {
-            let steps = steps.into_iter().collect::<Vec<_>>().join(", ");
-            lines.push(format!(
-                "the secret {secret} has no value, so it is empty in {steps}; --secret-file gives it one"
-            ));
-        }
-        lines
-    }
 }
 
 #[cfg(test)]

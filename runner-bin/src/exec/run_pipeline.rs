@@ -31,6 +31,9 @@ use super::summary::{MachineSummary, PipelineSummary};
 /// What a stage may take beyond its pipeline's own time: to be prepared and cleaned up.
 const STAGE_GRACE: Duration = Duration::from_mins(5);
 
+/// Why something ended that a signal ended.
+const INTERRUPTED: &str = "interrupted";
+
 /// What all pipelines of a run share.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -75,7 +78,10 @@ pub(super) async fn run_pipeline(
     let Run {
         mut book, machine, ..
     } = run;
-    book.skip_rest("it has no machine");
+    book.skip_rest(match end.result {
+        Outcome::Cancelled => INTERRUPTED,
+        _ => "it has no machine",
+    });
     tell(&shared.events, &mut book).await;
     let ended = Event::PipelineEnded {
         pipeline: plan.name.clone(),
@@ -269,7 +275,7 @@ async fn early_end(
 }
 
 fn interrupted() -> Ended {
-    Ended::because(Outcome::Cancelled, "interrupted")
+    Ended::because(Outcome::Cancelled, INTERRUPTED)
 }
 
 /// How a step ended that was stopped: as what cut its pipeline short, or well,
