@@ -153,8 +153,8 @@ impl WarmPool {
             stop: stop.clone(),
         });
         shared.resume(rows);
-        shared.spawn("keeper", shared.clone().keep());
-        shared.spawn("retirer", shared.clone().retire());
+        shared.spawn_vital("keeper", shared.clone().keep());
+        shared.spawn_vital("retirer", shared.clone().retire());
         Ok(Self {
             shared,
             _stop: Arc::new(stop.drop_guard()),
@@ -294,6 +294,23 @@ impl Shared {
             .spawn(tracing::Instrument::instrument(task, span));
     }
 
+    /// As [`Shared::spawn`], for a task without which the pool is none: where a
+    /// bug ends it, the pool takes no requests any more, and says so.
+    pub(super) fn spawn_vital(
+        self: &Arc<Self>,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let vital = Vital {
+            shared: self.clone(),
+            name,
+        };
+        self.spawn(name, async move {
+            let _vital = vital;
+            task.await;
+        });
+    }
+
     /// Something went wrong: kept for those who wait and for people.
     pub(super) fn trouble(&self, machine: Option<&MachineId>, text: impl Into<String>) {
         let evidence = Evidence {
@@ -388,5 +405,20 @@ impl fmt::Debug for WarmPool {
         f.debug_struct("WarmPool")
             .field("name", &self.shared.name)
             .finish_non_exhaustive()
+    }
+}
+
+/// Held by a task that the pool can't be without.
+struct Vital {
+    shared: Arc<Shared>,
+    name: &'static str,
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = format!("a bug ended its {}", self.name);
+            self.shared.stop_taking(&reason);
+        }
     }
 }

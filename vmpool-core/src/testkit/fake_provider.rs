@@ -131,6 +131,7 @@ impl FakeProvider {
             let nth = *nth;
             cloud.plan.fault(call, nth)
         };
+        assert!(fault != Some(Fault::Panic), "the plan asks for a bug here");
         if let Some(Fault::Delay(span)) = fault {
             tokio::time::sleep(span).await;
         }

@@ -35,6 +35,8 @@ pub enum Fault {
     /// It is done, and neither this call nor any later one is ever answered,
     /// until [`FakeProvider::revive`](super::FakeProvider::revive).
     Die,
+    /// The provider has a bug: the call panics, with nothing done.
+    Panic,
 }
 
 /// Faults by call.

@@ -224,3 +224,19 @@ async fn a_claimed_machine_whose_connection_breaks_is_reconnected() {
         .expect("the stage goes on");
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_bug_that_ends_a_vital_task_is_told_to_those_who_ask() {
+    let plan = FaultPlan::none().at(Call::Terminate, 1, Fault::Panic);
+    let world = world(0, 1, plan).await;
+    world.lease("build-1").await;
+    world.release("build-1").await;
+    let refused = world
+        .acquire("build-2")
+        .await
+        .expect_err("its slot is never freed");
+    assert!(
+        refused.to_string().contains("a bug ended its retirer"),
+        "{refused}"
+    );
+}
