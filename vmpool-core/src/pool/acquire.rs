@@ -319,14 +319,14 @@ impl Shared {
             deadline: stage.deadline,
             origin,
         };
-        self.announcer.tell(|| PoolEvent::Machine {
-            id: machine.id().clone(),
-            state: machine.state,
-            stage: machine.stage.clone(),
-            cause: "a stage asked for it".into(),
-        });
         let (followers, work) = {
             let mut book = self.book.lock();
+            self.announcer.tell(|| PoolEvent::Machine {
+                id: machine.id().clone(),
+                state: machine.state,
+                stage: machine.stage.clone(),
+                cause: "a stage asked for it".into(),
+            });
             book.put_machine(machine);
             let soonest = book.watch_prepare(stage.id.clone(), prepare_by);
             let followers = book.put_stage(stage, origin);

@@ -6,11 +6,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use super::book::{Backoff, Book};
 use super::keeper::JOURNAL_PAUSE;
-use super::warm::Shared;
+use super::warm::{ReadyMachine, Shared};
 use super::{Origin, PoolEvent, ReleaseError};
 use crate::id::{MachineId, StageId};
 use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, StageRow};
+use crate::link::Health;
 use crate::machine::{self, Effect, MachineEvent, MachineState};
 use crate::stage::{self, StageEnd, StageEvent};
 
@@ -84,26 +88,38 @@ impl Shared {
                 Ok(()) => {}
                 Err(CommitError::Conflict { .. } | CommitError::Ambiguous { .. }) => {
                     if self.reload(id).await?.as_ref() == Some(&after) {
+                        if effects.contains(&Effect::Offer) {
+                            let health = self.parts.link.health(id);
+                            self.offer(&mut self.book.lock(), after, health);
+                        }
                         return Ok(state);
                     }
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             }
+            let health = effects
+                .contains(&Effect::Offer)
+                .then(|| self.parts.link.health(id));
             {
+                // Told under the lock, so that each machine's events are heard
+                // in their order, and who hears that one is ready can have it.
                 let mut book = self.book.lock();
                 book.put_machine(after.clone());
                 if let Some((stage, origin)) = ended {
                     // It asks for nothing any more, so nobody follows it.
                     let _ = book.put_stage(stage, origin);
                 }
+                if let Some(health) = health {
+                    self.offer(&mut book, after.clone(), health);
+                }
+                self.announcer.tell(|| PoolEvent::Machine {
+                    id: id.clone(),
+                    state,
+                    stage: after.stage.clone(),
+                    cause,
+                });
             }
-            self.announcer.tell(|| PoolEvent::Machine {
-                id: id.clone(),
-                state,
-                stage: after.stage.clone(),
-                cause,
-            });
             self.follow(id, effects);
             return Ok(state);
         }
@@ -113,8 +129,24 @@ impl Shared {
         .into())
     }
 
-    /// What a transition asks for. `Offer` is the tender's, who holds the
-    /// health; the stage's end is in the same transaction.
+    /// Lays a ready machine into the queue, under one lock with the look at its
+    /// state: what begins to drain after this finds it there.
+    pub(super) fn offer(
+        &self,
+        book: &mut Book,
+        row: Arc<MachineRow>,
+        health: watch::Receiver<Health>,
+    ) {
+        let as_known = book.machine(row.id()).is_some_and(|known| known.row == row);
+        // What nobody has when the pool ends is the keeper's to end.
+        if book.closing || !as_known {
+            return;
+        }
+        book.backoff = Backoff::default();
+        self.queue.offer(ReadyMachine { row, health });
+    }
+
+    /// What a transition asks for. It was offered, and its stage ended, with the change.
     fn follow(&self, id: &MachineId, effects: &[Effect]) {
         for effect in effects {
             match effect {

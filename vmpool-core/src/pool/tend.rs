@@ -11,10 +11,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::advance::AdvanceError;
-use super::book::Backoff;
 use super::keeper::JOURNAL_PAUSE;
 use super::look::Pause;
-use super::warm::{ReadyMachine, Shared};
+use super::warm::Shared;
 use crate::clock::later;
 use crate::id::MachineId;
 use crate::journal::{Change, CommitError, MachineRow};
@@ -217,32 +216,36 @@ impl Shared {
     /// Ready in the journal, then in the queue.
     async fn make_ready(&self, row: &MachineRow, health: &watch::Receiver<Health>) -> bool {
         let id = row.id();
+        let cause = "its agent is connected";
+        let mut offered = false;
         if row.state != MachineState::Ready {
-            let cause = "its agent is connected";
-            while let Err(AdvanceError::Commit(error)) =
-                self.advance(id, MachineEvent::Connected, cause, None).await
-            {
-                self.trouble(Some(id), format!("write down that {id} is ready: {error}"));
+            offered = loop {
+                match self.advance(id, MachineEvent::Connected, cause, None).await {
+                    Ok(_) => break true,
+                    Err(AdvanceError::Commit(error)) => {
+                        self.trouble(Some(id), format!("write down that {id} is ready: {error}"));
+                    }
+                    Err(AdvanceError::Unknown | AdvanceError::Refused(_)) => break false,
+                }
                 tokio::time::sleep(JOURNAL_PAUSE).await;
                 if !health.borrow().is_answering() {
                     return false;
                 }
-            }
+            };
         }
         {
-            // Under one lock with the look at its state: what begins to drain
-            // after this finds it in the queue.
             let mut book = self.book.lock();
-            let row = book.machine(id).map(|entry| entry.row.clone());
-            let Some(row) = row.filter(|row| row.state == MachineState::Ready) else {
-                return false;
-            };
             if book.closing {
                 return false;
             }
-            book.backoff = Backoff::default();
-            let health = health.clone();
-            self.queue.offer(ReadyMachine { row, health });
+            // It was ready before the pool started, or its write was in doubt.
+            let row = book.machine(id).map(|entry| entry.row.clone());
+            let ready = row.filter(|row| row.state == MachineState::Ready);
+            match ready {
+                Some(row) if !offered => self.offer(&mut book, row, health.clone()),
+                None if !offered => return false,
+                _ => {}
+            }
         }
         // Ready and nobody waits: there may be more than are wanted now.
         self.work.notify_one();

@@ -244,3 +244,18 @@ async fn a_warm_acquire_makes_no_provider_call() {
     assert_eq!(before, after);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_is_told_ready_can_be_had_at_once() {
+    for round in 0..50 {
+        let world = World::new(1, 1).await;
+        let mut events = world.pool.events();
+        while world.status().ready == 0 {
+            events.next().await.expect("the pool is there");
+        }
+        let stage = format!("build-{round}");
+        let lease = world.pool.try_acquire(AcquireRequest::new(stage)).await;
+        assert_eq!(lease.expect("it is ready").origin(), Origin::Warm);
+        world.end().await;
+    }
+}
