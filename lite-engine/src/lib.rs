@@ -20,6 +20,7 @@ pub mod log;
 pub mod mask;
 mod mounts;
 mod process;
+mod records;
 pub mod supervisor;
 
 pub use agent::{Agent, AgentEnd, AgentError, Service, TakeUpError, run, run_to_end, serve};

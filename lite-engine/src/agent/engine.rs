@@ -104,7 +104,7 @@ impl Engine {
         if let Err(error) = engine.carry_out(&mut engine.state.lock(), effects) {
             tracing::error!(error = chain(&error), "carry on after a restart");
         }
-        for step in found.into_iter().filter(|step| step.outcome().is_none()) {
+        for step in found.into_iter().filter(|step| !step.is_over()) {
             engine.spawn(Self::follow_to_end(engine.clone(), step));
         }
         engine.spawn(Self::tick(engine.clone()));
@@ -167,12 +167,7 @@ impl Engine {
 
     /// Looks at the rules as they are now, the logs' ends included.
     pub(super) fn look<T>(self: &Arc<Self>, at: impl FnOnce(&Rules) -> T) -> T {
-        for step in self
-            .host
-            .steps()
-            .iter()
-            .filter(|step| step.outcome().is_none())
-        {
+        for step in self.host.steps().iter().filter(|step| !step.is_over()) {
             self.event(Event::Output {
                 step: step.id().clone(),
                 log_end: step.log_end(),
@@ -437,6 +432,6 @@ fn found_step(step: &RunningStep) -> FoundStep {
         record: step.record().clone(),
         found: step.outcome().map_or(Found::Running, Found::Ended),
         log_end,
-        acknowledged: step.log_begin().unwrap_or(0).min(log_end),
+        acknowledged: step.log_begin().min(log_end),
     }
 }

@@ -15,7 +15,6 @@ use vmpool_proto::agent::v1::{Output, RunEvent, RunRequest, StepEnded};
 use super::engine::Engine;
 use super::refuse::{failed, invalid};
 use super::service::status;
-use crate::host::RunningStep;
 use crate::log::{LogError, LogReader};
 
 /// Which step is followed, and for whom.
@@ -132,7 +131,7 @@ impl Follow {
             let Some(reader) = &mut self.reader else {
                 let begun = self.engine.until(|_| self.engine.step(&self.step));
                 tokio::select! {
-                    running = begun => self.reader = Some(open(&running, self.offset)?),
+                    running = begun => self.reader = Some(running.log(self.offset.max(running.log_begin()))),
                     outcome = &mut ended, if self.outcome.is_none() => self.outcome = Some(outcome),
                 }
                 continue;
@@ -159,11 +158,6 @@ impl Follow {
             }
         }
     }
-}
-
-fn open(step: &RunningStep, offset: u64) -> Result<LogReader, Status> {
-    let begin = step.log_begin().map_err(|error| failed(&error))?;
-    Ok(step.log(offset.max(begin)))
 }
 
 /// How a step ended, as it is written on the wire.

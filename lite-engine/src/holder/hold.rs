@@ -19,12 +19,10 @@ use super::child::AtGate;
 use super::course::{Act, Course};
 use super::descendants;
 use super::messages::Order;
+use super::{LOGS, WAKE};
 use crate::log::LogWriter;
 use crate::mask::Masker;
 use crate::process;
-
-/// The name of the FIFO by which a holder says: look.
-pub(crate) const WAKE: &str = "wake";
 
 /// What the agent may ask of a holder, by signals.
 const END: Signal = Signal::SIGTERM;
@@ -43,18 +41,18 @@ const REST_MAX: usize = 1024 * 1024;
 const FULL_RETRY: Duration = Duration::from_secs(1);
 const FULL_TRIES: u32 = 10;
 
-/// Tells the agent, if there is one, to look at the step's directory.
+/// Tells the agent, if there is one, to look at the host's directory.
 pub(super) struct Waker(File);
 
 impl Waker {
-    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+    pub(super) fn open(host: &Path) -> io::Result<Self> {
         // Open for reading too: there need be no agent at the other end.
         let mut options = File::options();
         options
             .read(true)
             .write(true)
             .custom_flags(OFlag::O_NONBLOCK.bits());
-        options.open(dir.join(WAKE)).map(Self)
+        options.open(host.join(WAKE)).map(Self)
     }
 
     pub(super) fn wake(&mut self) {
@@ -68,7 +66,9 @@ pub(super) struct Hold<'a> {
     step: AtGate,
     course: Course,
     signals: SignalFd,
-    masker: Masker,
+    secrets: &'a [String],
+    /// Made at the first output, because that takes as long as a short step.
+    masker: Option<Masker>,
     log: LogWriter,
     /// Nobody can write to the step's pipe any more.
     output_closed: bool,
@@ -81,26 +81,25 @@ pub(super) struct Hold<'a> {
 }
 
 impl<'a> Hold<'a> {
-    /// Begins the log. An error says why the step can't be held.
     pub(super) fn new(
-        order: &Order,
+        order: &'a Order,
         step: AtGate,
         signals: SignalFd,
         waker: &'a mut Waker,
-    ) -> Result<Self, String> {
-        let log = LogWriter::create(&order.dir, order.log_space);
-        Ok(Self {
+    ) -> Self {
+        Self {
             step,
             course: Course::new(order.timeout, order.grace, order.detached),
             signals,
-            masker: Masker::new(&order.secrets).map_err(|error| error.to_string())?,
-            log: log.map_err(|error| format!("create its log: {error}"))?,
+            secrets: &order.secrets,
+            masker: None,
+            log: LogWriter::new(&order.host.join(LOGS), &order.name, order.log_space),
             output_closed: false,
             pending: Vec::new(),
             buffer: vec![0; READ_BYTES],
             waker,
             asked: HashSet::new(),
-        })
+        }
     }
 
     /// Lets the step go and holds it until it is over; how it ended, and where its log ends.
@@ -193,7 +192,12 @@ impl<'a> Hold<'a> {
                 Ok(0)
             }
             Ok(count) => {
-                self.masker.push(&self.buffer[..count], &mut self.pending);
+                let masker = match self.masker.take() {
+                    Some(masker) => masker,
+                    None => Masker::new(self.secrets).map_err(io::Error::other)?,
+                };
+                let masker = self.masker.insert(masker);
+                masker.push(&self.buffer[..count], &mut self.pending);
                 Ok(count)
             }
             Err(error)
@@ -225,7 +229,9 @@ impl<'a> Hold<'a> {
                 count => rest += count,
             }
         }
-        self.masker.finish(&mut self.pending);
+        if let Some(masker) = &mut self.masker {
+            masker.finish(&mut self.pending);
+        }
         for _ in 0..FULL_TRIES {
             self.flush(true)?;
             if self.pending.is_empty() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use vmpool_core::StepId;
 
 use crate::log::LogSpace;
 use crate::process::ProcessId;
@@ -19,8 +20,11 @@ const FRAME_MAX: u32 = 64 * 1024 * 1024;
 /// All that a holder has to know. Carries secrets; so it has no `Debug`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Order {
-    /// The step's directory.
-    pub(crate) dir: PathBuf,
+    pub(crate) id: StepId,
+    /// The step's name in files.
+    pub(crate) name: String,
+    /// The host's directory.
+    pub(crate) host: PathBuf,
     /// Program and arguments.
     pub(crate) command: Vec<String>,
     /// The whole environment of the step.

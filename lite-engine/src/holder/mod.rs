@@ -2,7 +2,7 @@
 //!
 //! It owns the step's pipe and its processes, writes the masked log and, at the
 //! end, the step's outcome. It is synchronous and has a single thread. What it
-//! tells, it tells by files of the step's directory, so an agent that was
+//! tells, it tells by files of the host's directory, so an agent that was
 //! restarted learns the same as the one that started it.
 //!
 //! ```text
@@ -13,7 +13,7 @@
 //!   records the step
 //!       ──go───────────────────────► opens the gate ──► exec
 //!                                    socket closed; from here on:
-//!       ◄──── wake (FIFO, a byte: look), log.*, status
+//!       ◄──── wake (FIFO, a byte: look), logs, records
 //!       ──SIGTERM (cancel), SIGALRM (it is over its time), SIGQUIT (end without grace),
 //!         SIGUSR1 (log space came free)──►
 //! ```
@@ -21,11 +21,11 @@
 //! Invariants:
 //! - Without `go` nothing is executed: a step that was not recorded never ran.
 //! - The end of the agent changes nothing for a step that was let go.
-//! - The status is the last thing written, it is written whatever happens, and
-//!   then no process of the step is left (P10). It holds even for those that
+//! - The step's end is the last thing written, it is written whatever happens,
+//!   and then no process of the step is left (P10). It holds even for those that
 //!   left the process group or the session: the holder is their sub-reaper.
-//! - Only the death of the holder itself leaves a step without a status. Its
-//!   agent then ends what is left and writes that the step is lost.
+//! - Only the death of the holder itself leaves a step without an end. Its agent
+//!   then ends what is left and records that the step is lost.
 
 mod child;
 mod course;
@@ -33,12 +33,17 @@ mod descendants;
 mod hold;
 mod messages;
 mod nursery;
-mod outcome;
 mod run;
 
-pub(crate) use hold::WAKE;
 pub(crate) use messages::{GO, Order, Ready, read_frame_len, to_frame};
 pub use nursery::run_holder_if_asked;
 pub(crate) use nursery::{ARGUMENT, close_inherited};
-pub(crate) use outcome::{read_outcome, write_atomically, write_result};
-pub(crate) use run::COMPLAINTS;
+
+/// Where, in the host's directory, the logs of all steps are.
+pub(crate) const LOGS: &str = "logs";
+
+/// The host's [records](crate::records) in its directory.
+pub(crate) const RECORDS: &str = "records";
+
+/// The FIFO in the host's directory by which a holder says: look.
+pub(crate) const WAKE: &str = "wake";

@@ -8,8 +8,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,16 +15,17 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::process::{self, ProcessId, Stat};
 
-/// The variable in the environment of every process of a step, with the step's directory as value.
+/// The variable in the environment of every process of a step; its value names
+/// the host and the step.
 pub(super) const MARK: &str = "VMPOOL_STEP";
 
 /// After this long we stop waiting for processes that don't end.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 
-/// Kills all that is left of the step in `dir`, which `holder` held, and waits until it is gone.
-pub(super) fn end(dir: &Path, holder: ProcessId) -> io::Result<()> {
-    let mut mark = format!("{MARK}=").into_bytes();
-    mark.extend_from_slice(dir.as_os_str().as_bytes());
+/// Kills all that is left of the step that has this mark and which `holder`
+/// held, and waits until it is gone.
+pub(super) fn end(mark: &str, holder: ProcessId) -> io::Result<()> {
+    let mark = format!("{MARK}={mark}").into_bytes();
     let give_up_at = Instant::now() + GIVE_UP_AFTER;
     loop {
         let left = find(&mark, holder)?;

@@ -7,18 +7,18 @@
 //! ```text
 //! <dir>/                     0700, one stage
 //!   stage/                   the stage's own folder; `work` in it is the default working directory
-//!   steps/<step>/            one step; see the modules `holder` and `log`
-//!     started                the record: id and processes. Without it nothing was executed
-//!     status                 how it ended, by its holder. With it the step is over
-//!     result                 how it ended, by the host, where that is something else
+//!   records                  which steps were let go and how they ended; see `crate::records`
+//!   logs/                    what they printed; see `crate::log`
+//!   wake                     a FIFO: a holder has written something
+//!   holders.stderr           what holders say of their own failures
 //!   outside                  what the stage created elsewhere, one path a line, to be removed
 //! ```
 //!
 //! Invariants:
-//! - A step id is started once: its directory is created exactly once (P9), and
-//!   a step whose start failed before it was recorded never ran.
+//! - A step id is started once (P9), and a step that is not in the records was
+//!   never executed.
 //! - The directory says everything: [`Host::open`] on it after a restart gives
-//!   the same steps, with whole logs and outcomes (P4).
+//!   the same steps, with whole logs and outcomes (P4). One host at a time has it.
 //! - Every step comes to an end that is told (P10): by its holder, or where
 //!   that was killed, by the host, after it has ended what was left.
 
@@ -26,13 +26,13 @@ mod adopt;
 mod beneath;
 mod leftovers;
 mod nursery;
-mod record;
 mod remove;
 mod stage;
 mod start;
 mod step;
+mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -40,12 +40,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use parking_lot::Mutex;
+use tokio::net::unix::pipe;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use vmpool_core::StepId;
+use vmpool_core::{StepId, StepOutcome};
 
+use crate::holder::{LOGS, RECORDS, WAKE};
 use crate::log::LogSpace;
+use crate::records::{Entry, Reader, Records};
 
 use nursery::Nursery;
 
@@ -103,6 +109,7 @@ pub struct Host {
 #[derive(Debug)]
 struct Shared {
     config: HostConfig,
+    records: Records,
     table: Mutex<Table>,
     /// Starts under way. When the stage is sealed and these have ended, the table is complete.
     starts: TaskTracker,
@@ -112,11 +119,34 @@ struct Shared {
     nursery: Mutex<Option<Nursery>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     steps: BTreeMap<StepId, RunningStep>,
+    /// Steps on their way to their gate.
+    starting: HashSet<StepId>,
     /// The stage ends: nothing is started any more.
     sealed: bool,
+    records: Reader,
+    /// How steps ended, by their holders.
+    told: HashMap<StepId, StepOutcome>,
+    /// How much of the holders' complaints was told already, in bytes.
+    complaints_read: usize,
+}
+
+impl Table {
+    /// What was added to the records since the last call.
+    fn read_news(&mut self) -> Vec<Entry> {
+        let news = self.records.news().unwrap_or_else(|error| {
+            tracing::error!(%error, "read the steps' records");
+            Vec::new()
+        });
+        for entry in &news {
+            if let Entry::Ended { id, outcome } = entry {
+                self.told.insert(id.clone(), outcome.clone());
+            }
+        }
+        news
+    }
 }
 
 impl Host {
@@ -124,21 +154,46 @@ impl Host {
     /// called within a tokio runtime.
     pub fn open(mut config: HostConfig) -> Result<Self, OpenError> {
         config.dir = make_dirs(&config.dir)?;
+        let failed = |attempted, path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError {
+                attempted,
+                path,
+                source,
+            }
+        };
+        let path = config.dir.join(RECORDS);
+        let records = Records::open(&path).map_err(failed("open", &path))?;
+        let reader = Reader::open(&path).map_err(failed("read", &path))?;
+        let path = config.dir.join(WAKE);
+        let wakes = open_wakes(&path).map_err(failed("open", &path))?;
+        let table = Table {
+            steps: BTreeMap::new(),
+            starting: HashSet::new(),
+            sealed: false,
+            records: reader,
+            told: HashMap::new(),
+            complaints_read: 0,
+        };
         let closing = CancellationToken::new();
         let shared = Arc::new(Shared {
             config,
-            table: Mutex::default(),
+            records,
+            table: Mutex::new(table),
             starts: TaskTracker::new(),
             watchers: TaskTracker::new(),
             closing: closing.clone(),
             nursery: Mutex::default(),
         });
-        let found = adopt::all(&shared).map_err(|source| OpenError {
-            attempted: "adopt the steps in",
-            path: shared.steps_dir(),
-            source,
-        })?;
+        let dir = &shared.config.dir;
+        let found = adopt::all(&shared).map_err(failed("adopt the steps in", dir))?;
         shared.table.lock().steps = found;
+        // For what came in meanwhile; from now on the holders say when.
+        shared.look();
+        let watched = shared.clone().watch_wakes(wakes);
+        shared
+            .watchers
+            .spawn(closing.clone().run_until_cancelled_owned(watched));
         Ok(Self {
             shared,
             _closes: closing.drop_guard(),
@@ -177,8 +232,12 @@ impl Host {
 }
 
 impl Shared {
-    fn steps_dir(&self) -> PathBuf {
-        self.config.dir.join("steps")
+    fn logs_dir(&self) -> PathBuf {
+        self.config.dir.join(LOGS)
+    }
+
+    fn complaints_file(&self) -> PathBuf {
+        self.config.dir.join("holders.stderr")
     }
 
     fn stage_dir(&self) -> PathBuf {
@@ -200,13 +259,25 @@ fn make_dirs(dir: &Path) -> Result<PathBuf, OpenError> {
             source,
         })
     };
-    make(dir.join("steps"))?;
+    make(dir.join(LOGS))?;
     make(dir.join("stage"))?;
     dir.canonicalize().map_err(|source| OpenError {
         attempted: "find",
         path: dir.to_owned(),
         source,
     })
+}
+
+/// Opens the FIFO by which holders wake the host, a new one where there is none.
+fn open_wakes(path: &Path) -> io::Result<pipe::Receiver> {
+    match mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    // For writing too: it does not end when the last holder does.
+    pipe::OpenOptions::new()
+        .read_write(true)
+        .open_receiver(path)
 }
 
 /// Creates the directory and its missing parents for nobody else to look into.

@@ -1,8 +1,10 @@
 //! The agent's side of the nursery, the process that forks holders.
 
+use std::fs::OpenOptions;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::process::Stdio;
@@ -27,7 +29,13 @@ pub(super) struct Nursery {
 }
 
 impl Nursery {
-    fn spawn(program: &Path) -> io::Result<Self> {
+    fn spawn(program: &Path, complaints: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let complaints = options
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(complaints)?;
         let (requests, nursery) = StdStream::pair()?;
         let process = Command::new(program)
             .arg(ARGUMENT)
@@ -37,7 +45,7 @@ impl Nursery {
             .current_dir("/")
             .stdin(OwnedFd::from(nursery))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(complaints)
             .spawn()?;
         Ok(Self {
             requests,
@@ -79,7 +87,10 @@ impl Shared {
             return Ok(holder);
         }
         nursery
-            .insert(Nursery::spawn(&self.config.holder_program)?)
+            .insert(Nursery::spawn(
+                &self.config.holder_program,
+                &self.complaints_file(),
+            )?)
             .fork()
     }
 
@@ -90,7 +101,8 @@ impl Shared {
             let mut nursery = shared.nursery.lock();
             if nursery.is_none() {
                 // If this fails the first step tries it again, and tells what is wrong.
-                *nursery = Nursery::spawn(&shared.config.holder_program).ok();
+                *nursery =
+                    Nursery::spawn(&shared.config.holder_program, &shared.complaints_file()).ok();
             }
         });
     }
@@ -112,11 +124,5 @@ impl Holder {
     pub(super) async fn let_go(mut self) {
         // Should the holder be gone by now, its watcher tells.
         let _ = self.agent.write_all(&[GO]).await;
-    }
-
-    /// Gives the step up, and waits until the holder has written its last.
-    pub(super) async fn abandon(mut self) {
-        let _ = self.agent.shutdown().await;
-        let _ = self.agent.read_to_end(&mut Vec::new()).await;
     }
 }

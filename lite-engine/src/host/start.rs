@@ -1,26 +1,23 @@
-//! Starts a step: its directory, its holder, its record, and then the step itself.
+//! Starts a step: its holder, its record, and then the step itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 use vmpool_core::agent::StepRecord;
 use vmpool_core::{Secret, StepId, StepOutcome};
 
 use super::leftovers::MARK;
-use super::nursery::Holder;
-use super::record::Record;
-use super::step::{RunningStep, Watcher};
-use super::{Host, Shared};
-use crate::holder::{Order, WAKE, to_frame, write_result};
+use super::step::RunningStep;
+use super::watch::find;
+use super::{Host, Shared, Table};
+use crate::holder::{Order, to_frame};
+use crate::log::{Progress, StepLog};
+use crate::records::Entry;
 use crate::supervisor;
 
 /// A step to be started.
@@ -159,127 +156,113 @@ impl Host {
     /// tells, also after a restart. A step that could not be started is known
     /// from then on, and can't be started any more.
     pub fn record_result(&self, record: &StepRecord, outcome: &StepOutcome) -> io::Result<()> {
-        if let Some(step) = self.step(&record.id) {
-            if step.outcome().as_ref() == Some(outcome) {
-                return Ok(());
-            }
-            return write_result(step.dir(), outcome);
+        let shared = &self.shared;
+        let known = self.step(&record.id);
+        if known
+            .as_ref()
+            .is_some_and(|step| step.outcome().as_ref() == Some(outcome))
+        {
+            return Ok(());
         }
-        let dir = self.shared.steps_dir().join(dir_name(&record.id));
-        DirBuilder::new().mode(0o700).recursive(true).create(&dir)?;
-        let segment_bytes = self.shared.config.log_space.segment_bytes;
-        let known = Record {
+        shared.records.add(&Entry::Settled {
             step: record.clone(),
-            holder: None,
-            segment_bytes,
-        };
-        write_result(&dir, outcome)?;
-        known.write(&dir)?;
-        let step = RunningStep::ended(&dir, &known, outcome.clone());
-        self.shared
-            .table
-            .lock()
-            .steps
-            .insert(record.id.clone(), step);
+            outcome: outcome.clone(),
+        })?;
+        if known.is_none() {
+            let log = StepLog::new(
+                &shared.logs_dir(),
+                &file_name(&record.id),
+                1,
+                outcome.log_end,
+            );
+            let progress = Progress {
+                written: outcome.log_end,
+                ended: true,
+            };
+            let (over, closing) = (Some(outcome.clone()), shared.closing.clone());
+            let step = RunningStep::new(record.clone(), log, progress, over, Weak::new(), closing);
+            shared.table.lock().steps.insert(record.id.clone(), step);
+        }
         Ok(())
     }
 }
 
 async fn start(shared: Arc<Shared>, order: StepOrder) -> Result<RunningStep, StartError> {
     let id = order.record.id.clone();
-    if shared.table.lock().sealed {
-        return Err(StartError::StageEnded { id });
-    }
-    let dir = shared.steps_dir().join(dir_name(&id));
-    let launched = match DirBuilder::new().mode(0o700).create(&dir) {
-        Ok(()) => launch(&shared, order, &dir).await,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+    shared.table.lock().reserve(&id)?;
+    let started = let_go(&shared, order).await;
+    shared.table.lock().starting.remove(&id);
+    started.map_err(|Failed(attempted, source)| StartError::System {
+        id,
+        attempted,
+        source,
+    })
+}
+
+impl Table {
+    /// Takes an id for a step that is about to be started.
+    fn reserve(&mut self, id: &StepId) -> Result<(), StartError> {
+        let id = id.clone();
+        if self.sealed {
+            return Err(StartError::StageEnded { id });
+        }
+        if self.steps.contains_key(&id) || !self.starting.insert(id.clone()) {
             return Err(StartError::AlreadyStarted { id });
         }
-        Err(error) => Err(Failed("create its directory", error)),
-    };
-    match launched {
-        Ok((step, watcher)) => {
-            shared.watchers.spawn(watcher.run(shared.closing.clone()));
-            shared.table.lock().steps.insert(id, step.clone());
-            Ok(step)
-        }
-        Err(Failed(attempted, source)) => {
-            // It was not let go, so no trace of it is needed.
-            let _ = fs::remove_dir_all(&dir);
-            Err(StartError::System {
-                id,
-                attempted,
-                source,
-            })
-        }
+        Ok(())
     }
 }
 
 /// What was attempted, and what the system said.
 struct Failed(&'static str, io::Error);
 
-async fn launch(
-    shared: &Shared,
-    order: StepOrder,
-    dir: &Path,
-) -> Result<(RunningStep, Watcher), Failed> {
-    mkfifo(&dir.join(WAKE), Mode::S_IRUSR | Mode::S_IWUSR)
-        .map_err(|errno| Failed("create its FIFO", errno.into()))?;
+/// Brings a step to its gate, records it, and opens the gate.
+async fn let_go(shared: &Arc<Shared>, order: StepOrder) -> Result<RunningStep, Failed> {
     let mut holder = shared
         .new_holder()
         .map_err(|error| Failed("fork its holder", error))?;
-    match prepare(shared, order, dir, &mut holder).await {
-        Ok(prepared) => {
-            holder.let_go().await;
-            Ok(prepared)
-        }
-        Err(failed) => {
-            // Nothing may be written after the removal of the directory.
-            holder.abandon().await;
-            Err(failed)
-        }
-    }
-}
-
-/// Brings the step to its gate and records it.
-async fn prepare(
-    shared: &Shared,
-    order: StepOrder,
-    dir: &Path,
-    holder: &mut Holder,
-) -> Result<(RunningStep, Watcher), Failed> {
     let step = order.record.clone();
-    let order = shared.complete(order, dir);
+    let order = shared.complete(order);
     let frame = to_frame(&order).map_err(|error| Failed("write its order", error))?;
-    let at_gate = holder.give(&frame).await;
-    let at_gate = at_gate.map_err(|error| Failed("prepare its process", error))?;
+    let ready = holder.give(&frame).await;
+    let id = ready.map_err(|error| Failed("prepare its process", error))?;
+
     let segment_bytes = order.log_space.segment_bytes;
-    let record = Record {
-        step,
-        holder: Some(at_gate),
+    let record = step.clone();
+    let recorded = shared.records.add(&Entry::Started {
+        step: record,
+        holder: id,
         segment_bytes,
-    };
-    record
-        .write(dir)
-        .map_err(|error| Failed("record it", error))?;
-    record
-        .find_holder()
+    });
+    recorded.map_err(|error| Failed("record it", error))?;
+    let log = StepLog::new(&shared.logs_dir(), &order.name, segment_bytes, 0);
+    let running = find(id)
         .and_then(|found| found.ok_or_else(|| ErrorKind::NotFound.into()))
-        .and_then(|process| RunningStep::running(dir.to_owned(), record, process))
-        .map_err(|error| Failed("watch its holder", error))
+        .and_then(|process| shared.watch(step, log, id, process))
+        .map_err(|error| Failed("watch its holder", error))?;
+    // It must be known before its holder has anything to tell.
+    shared
+        .table
+        .lock()
+        .steps
+        .insert(running.id().clone(), running.clone());
+    holder.let_go().await;
+    Ok(running)
 }
 
 impl Shared {
-    fn complete(&self, order: StepOrder, dir: &Path) -> Order {
+    fn complete(&self, order: StepOrder) -> Order {
+        let id = order.record.id;
         let mut env = order.env;
-        env.insert(MARK.into(), dir.to_string_lossy().into_owned());
+        env.insert(MARK.into(), self.mark(&id));
         // On a machine that is a process of a host: whose process the step is.
         if let Ok(machine) = std::env::var(supervisor::MARK) {
             env.insert(supervisor::MARK.into(), machine);
         }
         Order {
-            dir: dir.to_owned(),
+            host: self.config.dir.clone(),
+            name: file_name(&id),
+            id,
             command: order.command,
             env: env.into_iter().collect(),
             workdir: order.workdir,
@@ -295,10 +278,19 @@ impl Shared {
             log_space: self.config.log_space,
         }
     }
+
+    /// What marks the processes of a step, and no others of this system.
+    pub(super) fn mark(&self, id: &StepId) -> String {
+        self.config
+            .dir
+            .join(file_name(id))
+            .to_string_lossy()
+            .into_owned()
+    }
 }
 
-/// A step's directory: its id as far as file names allow, else its hash.
-fn dir_name(id: &StepId) -> String {
+/// A step's name in files: its id as far as file names allow, else its hash.
+pub(super) fn file_name(id: &StepId) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let id = id.as_str();
     if id.len() <= 64 && !id.is_empty() && id.as_bytes().iter().all(plain) {
@@ -315,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directory_names_are_distinct_and_stay_in_their_directory() {
+    fn file_names_are_distinct_and_stay_in_their_directory() {
         let long = "x".repeat(65);
         let names = [
             "build",
@@ -327,15 +319,16 @@ mod tests {
             "sha256",
             long.as_str(),
         ];
-        let dirs: std::collections::BTreeSet<_> = names
+        let files: std::collections::BTreeSet<_> = names
             .iter()
-            .map(|name| dir_name(&StepId::from(*name)))
+            .map(|name| file_name(&StepId::from(*name)))
             .collect();
-        assert_eq!(dirs.len(), names.len());
+        assert_eq!(files.len(), names.len());
         assert!(
-            dirs.iter()
-                .all(|dir| !dir.contains('/') && !dir.starts_with('.'))
+            files
+                .iter()
+                .all(|file| !file.contains('/') && !file.starts_with('.'))
         );
-        assert!(dirs.contains("build"));
+        assert!(files.contains("build"));
     }
 }

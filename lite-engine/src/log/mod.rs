@@ -2,12 +2,12 @@
 //! until the runner has taken them.
 //!
 //! An offset is a position in the masked bytes, from 0 at the step's start. The
-//! bytes lie in segments named by the offset of their first byte (`log.0`,
-//! `log.4194304`, …), so a reader finds any offset without an index and what
+//! bytes lie in segments named by the offset of their first byte (`build.0`,
+//! `build.4194304`, …), so a reader finds any offset without an index and what
 //! has been taken is given back by removing files.
 //!
 //! ```text
-//! holder: LogWriter ──append──► log.0  log.4194304  …  ──read at any offset──► LogReader (any number)
+//! holder: LogWriter ──append──► build.0  build.4194304  …  ──read at any offset──► LogReader (any number)
 //!                                  ▲
 //!                     StepLog::release removes the full ones below the acknowledged offset
 //! ```
@@ -18,7 +18,8 @@
 //!   no space left gets none, so its pipe fills and it waits; no byte is
 //!   dropped. A step all of whose bytes were released always gets one: it can't
 //!   be starved by others.
-//! - While a step runs, its newest segment exists. It tells where the log ends.
+//! - While a step runs, its newest segment exists, once it has printed anything.
+//!   It tells where the log ends.
 
 mod reader;
 mod segments;
@@ -27,6 +28,7 @@ mod writer;
 pub use reader::{LogChunk, LogError, LogReader};
 pub(crate) use reader::{Progress, StepLog};
 pub use segments::LogSpace;
+pub(crate) use segments::beginnings;
 pub(crate) use writer::LogWriter;
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::segments::Segments;
 use super::writer::open_segment;
@@ -28,13 +30,22 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 pub(crate) struct StepLog {
     segments: Segments,
+    /// Where the oldest segment begins that was not released.
+    begin: Mutex<u64>,
 }
 
 impl StepLog {
-    pub(crate) fn new(dir: &Path, segment_bytes: u64) -> Self {
+    /// The log of this name in the directory of all logs, which begins at `begin`.
+    pub(crate) fn new(dir: &Path, name: &str, segment_bytes: u64, begin: u64) -> Self {
         Self {
-            segments: Segments::new(dir, segment_bytes),
+            segments: Segments::new(dir, name, segment_bytes),
+            begin: Mutex::new(begin),
         }
+    }
+
+    /// Where the log begins: what was before was released.
+    pub(crate) fn begin(&self) -> u64 {
+        *self.begin.lock()
     }
 
     /// Bytes in the log now, where at least `known` were seen before.
@@ -54,39 +65,32 @@ impl StepLog {
         }
     }
 
-    /// Bytes in the log now, for a log that was not seen before.
-    pub(crate) fn measure_anew(&self) -> io::Result<u64> {
-        let newest = self.segments.starts()?.last().copied().unwrap_or(0);
-        self.measure(newest)
-    }
-
-    /// Where the oldest segment begins, if there is one.
-    pub(crate) fn begin(&self) -> io::Result<Option<u64>> {
-        Ok(self.segments.starts()?.first().copied())
-    }
-
     /// Gives the space of the bytes before `taken` back, as far as whole
     /// segments go; of a log that has `ended`, all of it goes when all is taken.
-    /// `taken` is at most `written`. Returns whether any space came free.
+    /// Returns whether any space came free.
     pub(crate) fn release(&self, taken: u64, progress: Progress) -> io::Result<bool> {
-        let taken = taken.min(progress.written);
-        let complete = progress.ended && taken == progress.written;
-        let mut freed = false;
-        for start in self.segments.starts()? {
-            let end = start + self.segments.bytes();
+        let mut begin = self.begin.lock();
+        let before = *begin;
+        let complete = progress.ended && taken >= progress.written;
+        while *begin < progress.written {
+            let end = *begin + self.segments.bytes();
             if end > taken && !complete {
                 break;
             }
-            if end == taken && !progress.ended {
+            if end == progress.written && !progress.ended {
                 // The log's end stays known, and the step may go on there.
                 open_segment(&self.segments.path(end))?;
             }
-            match fs::remove_file(self.segments.path(start)) {
+            match fs::remove_file(self.segments.path(*begin)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => freed = true,
+                _ => *begin = end.min(progress.written),
             }
         }
-        Ok(freed)
+        if complete {
+            // One that a release put there.
+            let _ = fs::remove_file(self.segments.path(progress.written));
+        }
+        Ok(*begin > before)
     }
 }
 
@@ -139,15 +143,22 @@ pub enum LogError {
 pub struct LogReader {
     log: Arc<StepLog>,
     progress: watch::Receiver<Progress>,
+    closing: CancellationToken,
     offset: u64,
     open: Option<(u64, Arc<File>)>,
 }
 
 impl LogReader {
-    pub(crate) fn new(log: Arc<StepLog>, progress: watch::Receiver<Progress>, offset: u64) -> Self {
+    pub(crate) fn new(
+        log: Arc<StepLog>,
+        progress: watch::Receiver<Progress>,
+        closing: CancellationToken,
+        offset: u64,
+    ) -> Self {
         Self {
             log,
             progress,
+            closing,
             offset,
             open: None,
         }
@@ -164,11 +175,15 @@ impl LogReader {
     /// Cancelling loses nothing: the next call returns the same bytes.
     pub async fn next(&mut self) -> Result<Option<LogChunk>, LogError> {
         let offset = self.offset;
-        let progress = self
+        let more = self
             .progress
-            .wait_for(|now| now.written > offset || now.ended)
-            .await;
-        let progress = *progress.map_err(|_| LogError::Closed { offset })?;
+            .wait_for(|now| now.written > offset || now.ended);
+        let progress = tokio::select! {
+            biased;
+            more = more => more.map(|progress| *progress).ok(),
+            () = self.closing.cancelled() => None,
+        };
+        let progress = progress.ok_or(LogError::Closed { offset })?;
         if progress.written == offset {
             return Ok(None);
         }

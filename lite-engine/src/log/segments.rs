@@ -1,12 +1,11 @@
 //! The names and sizes of log segments, and the space that a stage's logs take.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-
-const PREFIX: &str = "log.";
 
 /// How much room the logs of one stage may take on the machine's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,17 +27,19 @@ impl Default for LogSpace {
     }
 }
 
-/// The segments of one step, in the step's own directory.
+/// The segments of one step, in the directory of all logs.
 #[derive(Clone, Debug)]
 pub(super) struct Segments {
     dir: PathBuf,
+    name: String,
     bytes: u64,
 }
 
 impl Segments {
-    pub(super) fn new(dir: &Path, segment_bytes: u64) -> Self {
+    pub(super) fn new(dir: &Path, name: &str, segment_bytes: u64) -> Self {
         Self {
             dir: dir.to_owned(),
+            name: name.to_owned(),
             bytes: segment_bytes.max(1),
         }
     }
@@ -53,44 +54,37 @@ impl Segments {
     }
 
     pub(super) fn path(&self, start: u64) -> PathBuf {
-        path_in(&self.dir, start)
+        self.dir.join(format!("{}.{start}", self.name))
     }
 
-    /// The starts of the segments that exist, in ascending order.
-    pub(super) fn starts(&self) -> io::Result<Vec<u64>> {
-        let mut starts = starts_in(&self.dir)?;
-        starts.sort_unstable();
-        Ok(starts)
+    /// The directory of all logs.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 }
 
-/// How many bytes the logs of all steps of a stage take; `steps` holds a directory for each step.
-pub(super) fn bytes_used(steps: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for step in fs::read_dir(steps)? {
-        let dir = step?.path();
-        for start in starts_in(&dir)? {
-            bytes += fs::metadata(path_in(&dir, start)).map_or(0, |segment| segment.len());
+/// Where the logs begin that are in this directory, by their names.
+pub(crate) fn beginnings(dir: &Path) -> io::Result<HashMap<String, u64>> {
+    let mut beginnings = HashMap::new();
+    for entry in fs::read_dir(dir)? {
+        let file = entry?.file_name();
+        let Some((name, start)) = file.to_str().and_then(|file| file.rsplit_once('.')) else {
+            continue;
+        };
+        if let Ok(start) = start.parse::<u64>() {
+            let begin = beginnings.entry(name.to_owned()).or_insert(start);
+            *begin = start.min(*begin);
         }
     }
-    Ok(bytes)
+    Ok(beginnings)
 }
 
-fn path_in(dir: &Path, start: u64) -> PathBuf {
-    dir.join(format!("{PREFIX}{start}"))
-}
-
-/// The segments in a step's directory; a directory that just went away has none.
-fn starts_in(dir: &Path) -> io::Result<Vec<u64>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut starts = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name();
-        let start = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        starts.extend(start.and_then(|start| start.parse::<u64>().ok()));
+/// How many bytes all logs in this directory take.
+pub(super) fn bytes_used(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        // One that just went away takes none.
+        bytes += entry?.metadata().map_or(0, |segment| segment.len());
     }
-    Ok(starts)
+    Ok(bytes)
 }

@@ -1,10 +1,10 @@
 //! Logs on a real file system, without any process.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -20,12 +20,16 @@ impl Stage {
         Self(TempDir::new().expect("a temporary folder"))
     }
 
-    fn step(&self, name: &str) -> (PathBuf, LogWriter, StepLog) {
-        let dir = self.0.path().join(name);
-        std::fs::create_dir(&dir).expect("a step's folder");
-        let writer = LogWriter::create(&dir, SPACE).expect("a new log");
-        let log = StepLog::new(&dir, SPACE.segment_bytes);
-        (dir, writer, log)
+    fn step(&self, name: &str) -> (LogWriter, StepLog) {
+        (LogWriter::new(self.0.path(), name, SPACE), self.log(name))
+    }
+
+    fn log(&self, name: &str) -> StepLog {
+        StepLog::new(self.0.path(), name, SPACE.segment_bytes, 0)
+    }
+
+    fn files(&self) -> usize {
+        std::fs::read_dir(self.0.path()).expect("listed").count()
     }
 }
 
@@ -45,7 +49,7 @@ fn ended(written: u64) -> Progress {
 
 async fn all(log: StepLog, progress: Progress, from: u64) -> Result<Vec<u8>, LogError> {
     let (_keep, progress) = watch::channel(progress);
-    let mut reader = LogReader::new(Arc::new(log), progress, from);
+    let mut reader = LogReader::new(Arc::new(log), progress, CancellationToken::new(), from);
     let mut bytes = Vec::new();
     while let Some(chunk) = reader.next().await? {
         assert_eq!(chunk.offset, from + bytes.len() as u64);
@@ -57,12 +61,12 @@ async fn all(log: StepLog, progress: Progress, from: u64) -> Result<Vec<u8>, Log
 #[tokio::test]
 async fn a_log_reads_the_same_from_every_offset() {
     let stage = Stage::new();
-    let (_, mut writer, _) = stage.step("a");
+    let (mut writer, _) = stage.step("a");
     let text = b"twenty bytes of text";
     assert_eq!(writer.append(text, false).expect("space"), text.len());
     for from in 0..=text.len() {
         let (progress, from_offset) = (ended(text.len() as u64), from as u64);
-        let log = StepLog::new(&stage.0.path().join("a"), SPACE.segment_bytes);
+        let log = stage.log("a");
         assert_eq!(
             all(log, progress, from_offset).await.expect("the log"),
             &text[from..]
@@ -73,15 +77,15 @@ async fn a_log_reads_the_same_from_every_offset() {
 #[tokio::test]
 async fn reading_behind_the_end_or_before_what_was_released_is_an_error() {
     let stage = Stage::new();
-    let (_, mut writer, log) = stage.step("a");
+    let (mut writer, log) = stage.step("a");
     writer.append(b"twelve bytes", false).expect("space");
     assert!(log.release(9, running(12)).expect("released"));
-    let early = all(StepLog::new(&stage.0.path().join("a"), 8), ended(12), 7).await;
+    let early = all(stage.log("a"), ended(12), 7).await;
     assert!(
         matches!(early, Err(LogError::Released { offset: 7 })),
         "{early:?}"
     );
-    let late = all(StepLog::new(&stage.0.path().join("a"), 8), ended(12), 13).await;
+    let late = all(stage.log("a"), ended(12), 13).await;
     assert!(
         matches!(
             late,
@@ -98,8 +102,8 @@ async fn reading_behind_the_end_or_before_what_was_released_is_an_error() {
 #[test]
 fn at_the_limit_a_step_gets_no_space_until_what_it_wrote_was_taken() {
     let stage = Stage::new();
-    let (_, mut first, log) = stage.step("a");
-    let (_, mut second, _) = stage.step("b");
+    let (mut first, log) = stage.step("a");
+    let (mut second, _) = stage.step("b");
     assert_eq!(second.append(b"yyyy", false).expect("space"), 4);
     let written = first.append(&[b'x'; 40], false).expect("space");
     assert_eq!(written, 16, "no third segment fits beside these");
@@ -121,17 +125,18 @@ fn at_the_limit_a_step_gets_no_space_until_what_it_wrote_was_taken() {
 #[test]
 fn a_step_whose_bytes_were_all_taken_goes_on_though_others_fill_the_limit() {
     let stage = Stage::new();
-    let (dir, mut writer, log) = stage.step("a");
+    let (mut writer, log) = stage.step("a");
     writer.append(&[b'x'; 8], false).expect("space");
     for name in ["b", "c"] {
-        let (_, mut other, _) = stage.step(name);
+        let (mut other, _) = stage.step(name);
         other.append(&[b'y'; 8], false).expect("a first segment");
     }
     assert_eq!(writer.append(b"more", false).expect("no error"), 0);
     assert!(log.release(8, running(8)).expect("released"));
-    let again = StepLog::new(&dir, SPACE.segment_bytes);
+    let again = stage.log("a");
+    let begin = beginnings(stage.0.path()).expect("listed")["a"];
     assert_eq!(
-        again.measure_anew().expect("measured"),
+        again.measure(begin).expect("measured"),
         8,
         "the end stays known"
     );
@@ -142,21 +147,51 @@ fn a_step_whose_bytes_were_all_taken_goes_on_though_others_fill_the_limit() {
 #[test]
 fn a_log_that_ended_goes_completely_when_all_was_taken() {
     let stage = Stage::new();
-    let (dir, mut writer, log) = stage.step("a");
+    let (mut writer, log) = stage.step("a");
     writer.append(b"twelve bytes", false).expect("space");
     log.release(11, ended(12)).expect("released");
-    assert_eq!(std::fs::read_dir(&dir).expect("listed").count(), 1);
+    assert_eq!(stage.files(), 1);
     log.release(12, ended(12)).expect("released");
-    assert_eq!(std::fs::read_dir(&dir).expect("listed").count(), 0);
+    assert_eq!(stage.files(), 0);
+    assert_eq!(log.begin(), 12);
+}
+
+#[test]
+fn a_log_of_which_nothing_is_written_takes_no_file() {
+    let stage = Stage::new();
+    let (writer, log) = stage.step("a");
+    assert_eq!((writer.offset(), log.measure(0).expect("measured")), (0, 0));
+    log.release(0, ended(0)).expect("released");
+    assert_eq!(stage.files(), 0);
+}
+
+#[test]
+fn names_that_begin_alike_are_told_apart() {
+    let stage = Stage::new();
+    for name in ["a", "a.0", "sha256", "sha256.12"] {
+        let (mut writer, _) = stage.step(name);
+        writer.append(&[b'x'; 12], true).expect("space");
+    }
+    let (_, log) = stage.step("a");
+    log.release(8, running(12)).expect("released");
+    let begin = beginnings(stage.0.path()).expect("listed");
+    assert_eq!(
+        (
+            begin["a"],
+            begin["a.0"],
+            begin["sha256"],
+            begin["sha256.12"]
+        ),
+        (8, 0, 0, 0)
+    );
 }
 
 #[test]
 fn measuring_follows_the_log_over_full_segments() {
     let stage = Stage::new();
-    let (_, mut writer, log) = stage.step("a");
+    let (mut writer, log) = stage.step("a");
     assert_eq!(log.measure(0).expect("measured"), 0);
     writer.append(&[b'x'; 24], false).expect("space");
     assert_eq!(log.measure(0).expect("measured"), 24);
     assert_eq!(log.measure(17).expect("measured"), 24);
-    assert_eq!(log.measure_anew().expect("measured"), 24);
 }

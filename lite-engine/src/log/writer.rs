@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::segments::{LogSpace, Segments, bytes_used};
 
@@ -11,26 +11,23 @@ use super::segments::{LogSpace, Segments, bytes_used};
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     segments: Segments,
-    /// The directory of all steps of the stage, for measuring their logs.
-    steps: PathBuf,
     limit: u64,
-    file: File,
+    /// The newest segment, once there is any.
+    file: Option<File>,
     offset: u64,
 }
 
 impl LogWriter {
-    /// Begins the log of the step whose directory is `dir`, a child of the directory of all steps.
-    pub(crate) fn create(dir: &Path, space: LogSpace) -> io::Result<Self> {
-        let segments = Segments::new(dir, space.segment_bytes);
-        let file = open_segment(&segments.path(0))?;
-        let steps = dir.parent().unwrap_or(dir).to_owned();
-        Ok(Self {
+    /// Begins the log of this name in the directory of all logs. A log of
+    /// which nothing is written takes no file.
+    pub(crate) fn new(dir: &Path, name: &str, space: LogSpace) -> Self {
+        let segments = Segments::new(dir, name, space.segment_bytes);
+        Self {
             segments,
-            steps,
             limit: space.stage_bytes,
-            file,
+            file: None,
             offset: 0,
-        })
+        }
     }
 
     /// Bytes written so far.
@@ -46,18 +43,22 @@ impl LogWriter {
     pub(crate) fn append(&mut self, bytes: &[u8], beyond_limit: bool) -> io::Result<usize> {
         let mut done = 0;
         while done < bytes.len() {
-            if self.offset > 0 && self.offset.is_multiple_of(self.segments.bytes()) {
-                match self.next_segment(beyond_limit) {
-                    Ok(Some(file)) => self.file = file,
+            let room = self.segments.bytes() - self.offset % self.segments.bytes();
+            if room == self.segments.bytes() {
+                self.file = None;
+            }
+            let file = match &mut self.file {
+                Some(file) => file,
+                None => match self.next_segment(beyond_limit) {
+                    Ok(Some(file)) => self.file.insert(file),
                     Ok(None) => break,
                     Err(error) if is_full(&error) => break,
                     Err(error) => return Err(error),
-                }
-            }
-            let room = self.segments.bytes() - self.offset % self.segments.bytes();
+                },
+            };
             let rest = &bytes[done..];
             let part = usize::try_from(room).map_or(rest, |room| &rest[..room.min(rest.len())]);
-            match self.file.write(part) {
+            match file.write(part) {
                 Ok(written) => {
                     done += written;
                     self.offset += written as u64;
@@ -70,13 +71,16 @@ impl LogWriter {
         Ok(done)
     }
 
-    /// The segment at the current offset, unless the stage has no space for it.
+    /// The segment at the current offset, unless there is no space for it. The
+    /// first is always there.
     fn next_segment(&self, beyond_limit: bool) -> io::Result<Option<File>> {
         let path = self.segments.path(self.offset);
+        let fits = || {
+            let used = bytes_used(self.segments.dir())?;
+            io::Result::Ok(used + self.segments.bytes() <= self.limit)
+        };
         // One that exists was put there by a release: all before it has been taken.
-        let fits =
-            || io::Result::Ok(bytes_used(&self.steps)? + self.segments.bytes() <= self.limit);
-        if beyond_limit || path.exists() || fits()? {
+        if beyond_limit || self.offset == 0 || path.exists() || fits()? {
             open_segment(&path).map(Some)
         } else {
             Ok(None)

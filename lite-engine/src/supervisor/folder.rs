@@ -10,7 +10,7 @@
 //! No secret is in it that the agent does not put into its own directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use vmpool_core::Tags;
 
 use super::ending::Ending;
-use crate::holder::write_atomically;
 use crate::host::remove;
 
 const RECORD: &str = "machine.json";
@@ -179,4 +178,13 @@ impl Folder {
 
 fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Writes a file that is never seen half-written.
+fn write_atomically(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = dir.join(format!("{name}.new"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&new)?.write_all(bytes)?;
+    fs::rename(new, dir.join(name))
 }

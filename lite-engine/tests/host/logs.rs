@@ -61,15 +61,14 @@ async fn p11_nothing_that_the_host_leaves_on_the_disk_holds_a_secret() {
     order.secrets.push(Secret::new("hunter2"));
     let step = host.start(order.clone()).await.expect("started");
     ended(&step).await;
-    for entry in std::fs::read_dir(machine.step_dir("step")).expect("the step's folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_file() {
-            let content = std::fs::read(&path).expect("readable");
-            assert!(
-                !content.windows(7).any(|window| window == b"hunter2"),
-                "{}",
-                path.display()
-            );
+    for dir in ["host", "host/logs"] {
+        for entry in std::fs::read_dir(machine.path().join(dir)).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_file() {
+                let content = std::fs::read(&path).expect("readable");
+                let found = content.windows(7).any(|window| window == b"hunter2");
+                assert!(!found, "{}", path.display());
+            }
         }
     }
     assert!(!format!("{order:?}").contains("hunter2"));

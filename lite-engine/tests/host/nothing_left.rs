@@ -24,7 +24,7 @@ async fn p10_over_time_two_sleeps_are_gone_long_before_the_grace_is_over() {
     assert_eq!(outcome.status, StepStatus::TimedOut);
     assert!(outcome.ended_at.since(outcome.started_at) >= SECOND);
     assert!(!is_alive(sleep));
-    assert_eq!(processes_of(&machine.step_dir("step")), Vec::<i32>::new());
+    assert_eq!(processes_of(&machine.mark("step")), Vec::<i32>::new());
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn p10_a_fork_loop_is_ended() {
     order.timeout = Some(SECOND);
     let step = host.start(order).await.expect("started");
     assert_eq!(ended(&step).await.status, StepStatus::TimedOut);
-    assert_eq!(processes_of(&machine.step_dir("step")), Vec::<i32>::new());
+    assert_eq!(processes_of(&machine.mark("step")), Vec::<i32>::new());
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_detached_step_lasts_as_long_as_what_it_started_and_ends_when_told() {
     let step = host.start(order).await.expect("started");
     let service = pid(&lines(&step, 1).await[0]);
     until("the shell's end", || {
-        processes_of(&machine.step_dir("service")).len() == 1
+        processes_of(&machine.mark("service")).len() == 1
     })
     .await;
     assert!(is_alive(service) && step.outcome().is_none());

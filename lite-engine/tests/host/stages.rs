@@ -54,7 +54,7 @@ async fn a_stage_gets_its_files_for_nobody_else_to_see_and_cleaning_up_takes_all
     assert_eq!(mode(&workdir.join("read-only")), 0o400);
     assert_eq!(mode(&workdir.join("bin")), 0o700);
     assert_eq!(mode(&machine.path().join("host")), 0o700);
-    assert_eq!(mode(&machine.path().join("host/steps")), 0o700);
+    assert_eq!(mode(&machine.path().join("host/logs")), 0o700);
     assert_eq!(
         host.prepare(plan(None, files))
             .await

@@ -49,8 +49,9 @@ impl Machine {
         Host::open(config).expect("the host's folder")
     }
 
-    pub(crate) fn step_dir(&self, id: &str) -> PathBuf {
-        self.path().join("host/steps").join(id)
+    /// What the processes of this step are marked with.
+    pub(crate) fn mark(&self, id: &str) -> PathBuf {
+        self.path().join("host").join(id)
     }
 
     /// A shell step that begins in the machine's folder.
@@ -94,7 +95,7 @@ impl Machine {
 /// A test that fails leaves no process either.
 impl Drop for Machine {
     fn drop(&mut self) {
-        for pid in processes_of(&self.path().join("host/steps")) {
+        for pid in processes_of(&self.path().join("host")) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
@@ -160,7 +161,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The processes whose environment has the mark of a step whose folder begins with `dir`.
+/// The processes that have a mark which begins with this.
 pub(crate) fn processes_of(dir: &Path) -> Vec<i32> {
     let mark = format!("VMPOOL_STEP={}", dir.display()).into_bytes();
     let pids = std::fs::read_dir("/proc")

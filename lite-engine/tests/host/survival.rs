@@ -43,7 +43,8 @@ async fn p4_a_step_that_ended_without_an_agent_is_found_with_its_outcome() {
     step.expect("started");
     host.close().await;
     until("its end", || {
-        machine.step_dir("step").join("status").exists()
+        let records = std::fs::read_to_string(machine.path().join("host/records"));
+        records.expect("readable").contains("ended")
     })
     .await;
 
@@ -145,11 +146,8 @@ fn is_holder(pid: i32) -> bool {
 async fn p4_a_step_that_was_not_recorded_is_never_executed() {
     let machine = Machine::new();
     let host = machine.host();
-    let dir = machine.step_dir("step");
-    std::fs::create_dir(&dir).expect("the step's folder");
-    nix::unistd::mkfifo(&dir.join("wake"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     let order = serde_json::json!({
-        "dir": dir, "command": ["touch", "ran"], "env": [["PATH", "/usr/bin:/bin"]],
+        "id": "step", "name": "step", "host": machine.path().join("host"), "command": ["touch", "ran"], "env": [["PATH", "/usr/bin:/bin"]],
         "workdir": machine.path(), "user": null, "secrets": [], "timeout": null,
         "grace": { "secs": 1, "nanos": 0 }, "detached": false,
         "log_space": { "segment_bytes": 4096, "stage_bytes": 65536 },
@@ -178,14 +176,20 @@ async fn p4_a_step_that_was_not_recorded_is_never_executed() {
     let length = u32::try_from(order.len()).expect("short").to_be_bytes();
     agent.write_all(&length).expect("sent");
     agent.write_all(order.as_bytes()).expect("sent");
+    let mut length = [0; 4];
     agent
-        .read_exact(&mut [0; 4])
+        .read_exact(&mut length)
         .expect("the step stands at the gate");
+    let mut ready = vec![0; u32::from_be_bytes(length) as usize];
+    agent.read_exact(&mut ready).expect("the whole answer");
+    let ready: serde_json::Value = serde_json::from_slice(&ready).expect("JSON");
+    let holder = pid(&ready["Ok"]["pid"].to_string());
+    assert!(is_alive(holder));
     // The agent dies before it has recorded the step.
     drop(agent);
     drop(requests);
     assert!(nursery.wait().expect("ended").success());
-    until("the holder's last word", || dir.join("status").exists()).await;
+    until("the holder's end", || !is_alive(holder)).await;
     assert!(!machine.path().join("ran").exists());
 
     host.close().await;
@@ -210,6 +214,6 @@ async fn a_program_that_is_no_holder_is_an_error_and_leaves_nothing() {
             matches!(failed, Err(lite_engine::host::StartError::System { .. })),
             "{failed:?}"
         );
-        assert!(!machine.step_dir("step").exists());
+        assert!(host.step(&"step".into()).is_none());
     }
 }
