@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use vmpool_core::agent::{
     Call, Effect, EndReason, Event, Found, FoundStep, KillWhy, Refusal, Remains, Rules, Settings,
@@ -238,6 +238,11 @@ impl Engine {
         }
     }
 
+    /// Stops its tasks when it is dropped.
+    pub(super) fn close_on_drop(&self) -> DropGuard {
+        self.closing.clone().drop_guard()
+    }
+
     /// Stops watching. The steps run on under their holders.
     pub(super) async fn close(&self) {
         self.closing.cancel();
@@ -297,10 +302,7 @@ impl Engine {
                 }
             }
             Effect::Prepare { .. } => {
-                // Without one the agent was restarted; the runner will ask again.
-                if let Some(stage) = state.stage.clone() {
-                    self.spawn(Self::prepare_stage(self.clone(), stage));
-                }
+                self.spawn(Self::prepare_stage(self.clone(), state.stage.clone()));
             }
             // The host writes it, before the step's program is executed.
             Effect::RecordStep(record) => {
@@ -344,9 +346,10 @@ impl Engine {
     }
 
     fn record_result(&self, rules: &Rules, id: &StepId, outcome: &StepOutcome) {
-        let Some((_, entry)) = rules.steps().find(|(known, _)| *known == id) else {
-            return;
-        };
+        let entry = rules
+            .stage()
+            .and_then(|(stage, _)| rules.attach(stage, id).ok());
+        let Some(entry) = entry else { return };
         let record = StepRecord {
             id: id.clone(),
             content: entry.content().clone(),
@@ -357,7 +360,11 @@ impl Engine {
         }
     }
 
-    async fn prepare_stage(engine: Arc<Self>, stage: StageInput) {
+    async fn prepare_stage(engine: Arc<Self>, stage: Option<StageInput>) {
+        let Some(stage) = stage else {
+            let reason = "the agent does not know any more what was asked for".into();
+            return engine.event(Event::PrepareFailed { reason });
+        };
         let prepared = match engine.host.prepare(stage.plan.clone()).await {
             Ok(workdir) => {
                 let setup = stage.setup(workdir);

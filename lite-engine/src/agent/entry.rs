@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio_util::sync::DropGuard;
 use vmpool_core::agent::{BootId, Clocks, EndReason, Event, Settings};
 
 use super::clock::MachineClock;
@@ -26,6 +27,7 @@ pub struct Agent {
     engine: Arc<Engine>,
     identity: Identity,
     digests: Arc<Digests>,
+    _closes: DropGuard,
 }
 
 /// An agent could not be taken up from its directory.
@@ -79,6 +81,7 @@ impl Agent {
         let settings = Settings::new(clocks, boot);
         let engine = Engine::restore(settings, enrolled, host, store, clock);
         Ok(Self {
+            _closes: engine.close_on_drop(),
             engine,
             identity,
             digests,

@@ -44,7 +44,7 @@ pub(super) fn follow(
     ));
     let follow = Follow {
         engine,
-        step: followed.step,
+        followed,
         offset,
         reader: None,
         outcome: None,
@@ -89,7 +89,7 @@ async fn acknowledge(
 
 struct Follow {
     engine: Arc<Engine>,
-    step: StepId,
+    followed: Followed,
     offset: u64,
     reader: Option<LogReader>,
     /// How the step ended, once the rules know.
@@ -124,12 +124,13 @@ impl Follow {
             if let Some(outcome) = self.outcome.as_ref().filter(|outcome| all_given(outcome)) {
                 return Ok(Event::Ended(to_wire(outcome)));
             }
+            let Followed { stage, step, .. } = &self.followed;
             let mut ended = pin!(self.engine.until(|rules| {
-                let (_, entry) = rules.steps().find(|(id, _)| **id == self.step)?;
+                let entry = rules.attach(stage, step).ok()?;
                 entry.outcome().cloned()
             }));
             let Some(reader) = &mut self.reader else {
-                let begun = self.engine.until(|_| self.engine.step(&self.step));
+                let begun = self.engine.until(|_| self.engine.step(step));
                 tokio::select! {
                     running = begun => self.reader = Some(running.log(self.offset.max(running.log_begin()))),
                     outcome = &mut ended, if self.outcome.is_none() => self.outcome = Some(outcome),

@@ -67,7 +67,9 @@ pub fn run_to_end(config: AgentConfig) -> Result<AgentEnd, AgentError> {
         .with_writer(io::stderr)
         .with_max_level(LevelFilter::INFO)
         .with_ansi(false)
-        .init();
+        .try_init()
+        // Somebody takes what is told already.
+        .ok();
     let end = block_on(config);
     match &end {
         Ok(end) => tracing::info!(?end, "the agent ends"),

@@ -10,7 +10,7 @@ use vmpool_core::{StepId, StepOutcome};
 use super::Shared;
 use super::start::file_name;
 use super::step::RunningStep;
-use super::watch::{find, is_lost};
+use super::watch::{find, is_lost, lost_step};
 use crate::log::{Progress, StepLog, beginnings};
 use crate::process::ProcessId;
 use crate::records::Entry;
@@ -105,7 +105,8 @@ fn adopt(
             });
             outcome
         }
-        (None, None) => unreachable!("a step without a holder was settled"),
+        // Only the host's word makes a step without a holder known.
+        (None, None) => lost_step(&record, "its end was not recorded"),
     };
     // A log without files was released as a whole.
     let log = log(begin.unwrap_or(outcome.log_end));

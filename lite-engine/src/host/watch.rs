@@ -157,7 +157,7 @@ pub(super) fn is_lost(outcome: &StepOutcome) -> bool {
     matches!(outcome.status, StepStatus::Lost { .. })
 }
 
-fn lost_step(record: &StepRecord, reason: &str) -> StepOutcome {
+pub(super) fn lost_step(record: &StepRecord, reason: &str) -> StepOutcome {
     StepOutcome {
         status: StepStatus::Lost {
             reason: reason.to_owned(),

@@ -36,9 +36,9 @@ async fn a_step_that_can_t_be_executed_says_why() {
         StepStatus::NotStarted { reason } => reason,
         other => panic!("{other:?}"),
     };
-    let (status, _) = machine
-        .run_order(machine.program("absent", &["no-such-program"]))
-        .await;
+    let mut order = machine.program("absent", &["no-such-program"]);
+    order.env.insert("PATH".into(), "/usr/bin:/bin".into());
+    let (status, _) = machine.run_order(order).await;
     assert_eq!(reason(status), "no-such-program: No such file or directory");
 
     let (status, _) = machine
@@ -181,16 +181,35 @@ async fn a_step_leads_a_process_group_and_has_default_signals_and_mask() {
 #[tokio::test]
 async fn a_step_runs_as_the_user_it_names() {
     let machine = Machine::new();
-    let cases = [
+    let own = format!("{} {}", nix::unistd::geteuid(), nix::unistd::getegid());
+    let mut cases = vec![(own.replace(' ', ":"), own)];
+    let others = [
         ("nobody", "65534 65534"),
         ("12345", "12345 12345"),
         ("nobody:0", "65534 0"),
     ];
+    let may_change = nix::unistd::geteuid().is_root();
+    for (user, ids) in others.into_iter().filter(|_| may_change) {
+        cases.push((user.into(), ids.into()));
+    }
     for (index, (user, expected)) in cases.into_iter().enumerate() {
         let mut order = machine.shell(&format!("step{index}"), "echo $(id -u) $(id -g)");
-        order.user = Some(user.into());
+        order.user = Some(user.clone());
         order.workdir = "/".into();
         let (status, log) = machine.run_order(order).await;
-        assert_eq!((status, log.trim()), (EXITED_0, expected), "{user}");
+        assert_eq!(
+            (status, log.trim()),
+            (EXITED_0, expected.as_str()),
+            "{user}"
+        );
+    }
+    if !may_change {
+        let mut order = machine.shell("other", "true");
+        order.user = Some("12345".into());
+        let (status, _) = machine.run_order(order).await;
+        assert!(
+            matches!(status, StepStatus::NotStarted { .. }),
+            "{status:?}"
+        );
     }
 }
