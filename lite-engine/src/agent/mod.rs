@@ -20,6 +20,7 @@
 
 mod clock;
 mod digest;
+mod effects;
 mod engine;
 mod entry;
 mod follow;

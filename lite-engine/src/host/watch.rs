@@ -96,8 +96,10 @@ impl Shared {
         holder: ProcessId,
         gone: AsyncFd<Process>,
     ) {
-        // An error means that we can't learn of its end: it is taken for gone.
-        let _ = gone.readable().await;
+        if let Err(error) = gone.readable().await {
+            // The runtime ends; the next agent goes on.
+            return tracing::debug!(step = %step.id(), %error, "stopped watching a holder");
+        }
         self.look();
         if step.is_over() {
             return;
