@@ -31,12 +31,7 @@ async fn build() -> anyhow::Result<()> {
     let executor = Arc::new(AgentExecutor::new(link.clone()));
     let provider = Arc::new(LocalProvider::new(AgentCommand::ThisProgram)?);
     let journal = Arc::new(MemoryJournal::new());
-    let parts = PoolParts {
-        provider,
-        link: Arc::new(link),
-        journal,
-        clock: Clock::system(),
-    };
+    let parts = PoolParts::new(provider, Arc::new(link), journal, Clock::system());
     let pool = WarmPool::start(PoolConfig::new("local", 1, 2), parts).await?;
 
     let lease = pool.acquire(AcquireRequest::new("build-1")).await?;

@@ -13,12 +13,12 @@ use vmpool_core::{AcquireRequest, Clock, Pool, PoolConfig, WarmPool};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let clock = Clock::system();
-    let parts = PoolParts {
-        provider: FakeProvider::new(clock),
-        link: SimLink::new(clock),
-        journal: Arc::new(MemoryJournal::new()),
+    let parts = PoolParts::new(
+        FakeProvider::new(clock),
+        SimLink::new(clock),
+        Arc::new(MemoryJournal::new()),
         clock,
-    };
+    );
     let pool = WarmPool::start(PoolConfig::new("simulated", 1, 2), parts).await?;
     let mut events = pool.events();
 

@@ -93,6 +93,19 @@ impl StepExecutor for Children {
         Ok(outcome)
     }
 
+    async fn attach(
+        &self,
+        lease: &Lease,
+        step: &StepId,
+        _: &mut dyn LogSink,
+    ) -> Result<StepOutcome, ExecutorError> {
+        let known = self.results().get(step).cloned();
+        known.ok_or_else(|| ExecutorError::UnknownStep {
+            machine: lease.machine_id().clone(),
+            step: step.clone(),
+        })
+    }
+
     async fn cancel(&self, _: &Lease, _: &StepId) -> Result<(), ExecutorError> {
         Ok(())
     }
@@ -111,12 +124,12 @@ impl Children {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let clock = Clock::system();
-    let parts = PoolParts {
-        provider: FakeProvider::new(clock),
-        link: SimLink::new(clock),
-        journal: Arc::new(MemoryJournal::new()),
+    let parts = PoolParts::new(
+        FakeProvider::new(clock),
+        SimLink::new(clock),
+        Arc::new(MemoryJournal::new()),
         clock,
-    };
+    );
     let pool = WarmPool::start(PoolConfig::new("simulated", 1, 1), parts).await?;
     let executor = Arc::new(Children {
         clock,

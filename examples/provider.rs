@@ -153,12 +153,12 @@ impl Provider for Rack {
 async fn main() -> anyhow::Result<()> {
     let clock = Clock::system();
     let rack = Rack::new(clock);
-    let parts = PoolParts {
-        provider: rack.clone(),
-        link: SimLink::new(clock),
-        journal: Arc::new(MemoryJournal::new()),
+    let parts = PoolParts::new(
+        rack.clone(),
+        SimLink::new(clock),
+        Arc::new(MemoryJournal::new()),
         clock,
-    };
+    );
     let pool = WarmPool::start(PoolConfig::new("rack", 1, HOSTS.into()), parts).await?;
     for build in 1..=5 {
         let lease = pool

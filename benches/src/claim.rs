@@ -37,12 +37,12 @@ pub(crate) fn run() -> Result<Vec<Row>> {
 
 async fn ours() -> Result<Spread> {
     let clock = Clock::system();
-    let parts = PoolParts {
-        provider: FakeProvider::new(clock),
-        link: SimLink::new(clock),
-        journal: Arc::new(MemoryJournal::new()),
+    let parts = PoolParts::new(
+        FakeProvider::new(clock),
+        SimLink::new(clock),
+        Arc::new(MemoryJournal::new()),
         clock,
-    };
+    );
     let config = PoolConfig::new("bench", MACHINES, MACHINES);
     let pool = WarmPool::start(config, parts).await?;
     let mut events = pool.events();

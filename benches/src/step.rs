@@ -50,12 +50,12 @@ async fn measure() -> Result<Vec<Row>> {
         Some(path) => AgentCommand::Path(PathBuf::from(path)),
         None => AgentCommand::ThisProgram,
     };
-    let parts = PoolParts {
-        provider: Arc::new(LocalProvider::new(agent)?),
-        link: Arc::new(link),
-        journal: Arc::new(MemoryJournal::new()),
-        clock: Clock::system(),
-    };
+    let parts = PoolParts::new(
+        Arc::new(LocalProvider::new(agent)?),
+        Arc::new(link),
+        Arc::new(MemoryJournal::new()),
+        Clock::system(),
+    );
     let pool = WarmPool::start(PoolConfig::new("bench", 1, 1), parts).await?;
     let lease = pool.acquire(AcquireRequest::new("bench")).await?;
     let machine = lease.machine_id().clone();

@@ -37,6 +37,23 @@ pub trait StepExecutor: Send + Sync + 'static {
         log: &mut dyn LogSink,
     ) -> Result<StepOutcome, ExecutorError>;
 
+    /// As [`StepExecutor::run`], for a step that the agent has already: by its
+    /// id alone, for a runner that does not know what the step runs. Never
+    /// starts anything.
+    ///
+    /// # Errors
+    /// As for [`StepExecutor::run`]; [`ExecutorError::UnknownStep`] where the
+    /// agent never got the step.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the step running; a further call attaches.
+    async fn attach(
+        &self,
+        lease: &Lease,
+        step: &StepId,
+        log: &mut dyn LogSink,
+    ) -> Result<StepOutcome, ExecutorError>;
+
     /// Cancels a step; its `run` then ends with `Cancelled`. One that has ended is no error.
     ///
     /// # Errors
@@ -67,6 +84,36 @@ pub trait LogSink: Send {
         offset: u64,
         bytes: &[u8],
     ) -> Result<u64, LogSinkError>;
+
+    /// Makes what was written durable, and says up to where the log is. Called
+    /// before a step's end is written down.
+    ///
+    /// # Errors
+    /// As for [`LogSink::write`].
+    async fn sync(&mut self, step: &StepId) -> Result<u64, LogSinkError> {
+        Ok(self.position(step))
+    }
+
+    /// The machine has more of the log, but could not be emptied: says so in
+    /// the log, where its reader will look.
+    ///
+    /// # Errors
+    /// As for [`LogSink::write`].
+    async fn gap(&mut self, step: &StepId, reason: &str) -> Result<(), LogSinkError> {
+        let _ = (step, reason);
+        Ok(())
+    }
+}
+
+/// Where the logs of a runner's steps go, for good.
+#[async_trait]
+pub trait LogStore: Send + Sync + 'static {
+    /// The log of a step, from where it is durable. Opened again after a
+    /// restart, perhaps by another runner of the deployment, it goes on there.
+    ///
+    /// # Errors
+    /// It could not be opened.
+    async fn open(&self, stage: &StageId, step: &StepId) -> Result<Box<dyn LogSink>, LogSinkError>;
 }
 
 /// A sink that can't take a log.
@@ -117,6 +164,14 @@ pub enum ExecutorError {
         attempted: String,
         /// The agent's reason.
         reason: String,
+    },
+    /// The agent does not have the step: it never got it.
+    #[error("machine {machine} does not have step {step}")]
+    UnknownStep {
+        /// The machine.
+        machine: MachineId,
+        /// The step.
+        step: StepId,
     },
     /// The same id was used for something else before (P5).
     #[error("{what} was given before with another {field}")]

@@ -156,6 +156,19 @@ text_id!(
     "deployment id"
 );
 
+text_id!(
+    /// One runner, by a random id that it keeps beside its state: a restart is the same runner.
+    RunnerId,
+    "runner id"
+);
+
+impl RunnerId {
+    /// A fresh, random runner id.
+    pub fn fresh() -> Self {
+        Self::new(uuid::Uuid::new_v4().simple().to_string())
+    }
+}
+
 impl OrderId {
     /// A fresh order id; sorts by the time it was made.
     pub fn fresh() -> Self {

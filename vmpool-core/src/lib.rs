@@ -7,28 +7,34 @@
 //! [agents](agent), and the pool itself ([`WarmPool`]). It knows no cloud, no
 //! database and no wire format.
 
+pub mod account;
 pub mod agent;
 pub mod clock;
 mod executor;
+pub mod explain;
 mod id;
 pub mod journal;
+pub mod ledger;
 mod link;
 pub mod machine;
 mod map;
 pub mod order;
 pub mod pool;
 mod provider;
+pub mod reconcile;
+pub mod runner;
 mod secret;
 pub mod stage;
 mod step;
+pub mod sweep;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
 pub use clock::{Clock, Timestamp};
-pub use executor::{ExecutorError, Guarantees, LogSink, LogSinkError, StepExecutor};
+pub use executor::{ExecutorError, Guarantees, LogSink, LogSinkError, LogStore, StepExecutor};
 pub use id::{
-    Attempt, DeploymentId, IdError, MAX_ID_LEN, MachineId, OrderId, Owner, PoolName, StageId,
-    StepId, Term, Version,
+    Attempt, DeploymentId, IdError, MAX_ID_LEN, MachineId, OrderId, Owner, PoolName, RunnerId,
+    StageId, StepId, Term, Version,
 };
 pub use journal::Journal;
 pub use link::{

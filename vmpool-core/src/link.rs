@@ -117,7 +117,7 @@ pub enum PinError {
 pub struct KeyHash(pub [u8; 32]);
 
 /// A machine as links and executors know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// The provider's id.
     pub id: MachineId,

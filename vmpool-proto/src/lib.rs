@@ -8,3 +8,18 @@ pub mod agent {
         tonic::include_proto!("vmpool.agent.v1");
     }
 }
+
+/// What runners of one deployment ask each other: `vmpool.peer.v1`.
+pub mod peer {
+    /// The first version.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("vmpool.peer.v1");
+    }
+}
+
+/// What people and programs ask a runner: `vmpool.v1`.
+pub mod v1 {
+    #![allow(missing_docs, clippy::all, clippy::pedantic)]
+    tonic::include_proto!("vmpool.v1");
+}

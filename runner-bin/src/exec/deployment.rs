@@ -64,12 +64,12 @@ impl Deployment {
         let provider = LocalProvider::with_root(AgentCommand::ThisProgram, &machines)
             .context("prepare this host for machines")?;
         let provider = Arc::new(provider);
-        let parts = PoolParts {
-            provider: provider.clone(),
-            link: Arc::new(agents.clone()),
-            journal: Arc::new(MemoryJournal::new()),
-            clock: Clock::system(),
-        };
+        let parts = PoolParts::new(
+            provider.clone(),
+            Arc::new(agents.clone()),
+            Arc::new(MemoryJournal::new()),
+            Clock::system(),
+        );
         let pool = WarmPool::start(config(&state, deployment, warm, limit)?, parts).await?;
         Ok(Self {
             pool,

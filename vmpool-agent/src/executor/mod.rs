@@ -151,6 +151,15 @@ impl StepExecutor for AgentExecutor {
         run::Run::new(self, lease, step)?.follow(log).await
     }
 
+    async fn attach(
+        &self,
+        lease: &Lease,
+        step: &StepId,
+        log: &mut dyn LogSink,
+    ) -> Result<StepOutcome, ExecutorError> {
+        run::Run::attach(self, lease, step).follow(log).await
+    }
+
     async fn cancel(&self, lease: &Lease, step: &StepId) -> Result<(), ExecutorError> {
         let request = CancelRequest {
             term: lease.term().0,

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Status, Streaming};
-use vmpool_core::{ExecutorError, Lease, LogSink, Step, StepOutcome};
+use vmpool_core::agent::reason;
+use vmpool_core::{ExecutorError, Lease, LogSink, Step, StepId, StepOutcome};
 use vmpool_proto::agent::v1::run_event::Kind as Event;
 use vmpool_proto::agent::v1::run_request::Kind as Request;
 use vmpool_proto::agent::v1::{Acknowledge, Output, RunEvent, RunRequest};
@@ -22,11 +23,11 @@ use crate::link::{Fate, Kept};
 pub(super) struct Run<'a> {
     executor: &'a AgentExecutor,
     lease: &'a Lease,
-    step: &'a Step,
+    id: &'a StepId,
     what: String,
     attempted: String,
-    /// The agent has the step.
-    started: bool,
+    /// What starts it. None: the agent has the step.
+    start: Option<&'a Step>,
     /// How far the last call came.
     reached: Reached,
 }
@@ -56,17 +57,25 @@ impl<'a> Run<'a> {
         step: &'a Step,
     ) -> Result<Self, ExecutorError> {
         fits(&wire::start(lease, step, 0)?, "step")?;
-        let what = format!("step {}", step.id);
-        let attempted = format!("run {what}");
         Ok(Self {
+            start: Some(step),
+            ..Self::attach(executor, lease, &step.id)
+        })
+    }
+
+    /// For a step that the agent has.
+    pub(super) fn attach(executor: &'a AgentExecutor, lease: &'a Lease, id: &'a StepId) -> Self {
+        let what = format!("step {id}");
+        let attempted = format!("run {what}");
+        Self {
             executor,
             lease,
-            step,
+            id,
             what,
             attempted,
-            started: false,
+            start: None,
             reached: Reached::Nothing,
-        })
+        }
     }
 
     pub(super) async fn follow(
@@ -81,7 +90,7 @@ impl<'a> Run<'a> {
                 Part::Ended(outcome) => return Ok(outcome),
                 Part::Broken(reason) => reason,
             };
-            tracing::debug!(machine = %self.lease.machine_id(), step = %self.step.id, %reason, "lost sight of a step");
+            tracing::debug!(machine = %self.lease.machine_id(), step = %self.id, %reason, "lost sight of a step");
             // A silent step may lose one connection after the other, for hours.
             let fate = fate(&kept, self.lease).await?;
             tries = match (self.reached, fate) {
@@ -95,7 +104,7 @@ impl<'a> Run<'a> {
     }
 
     async fn part(&mut self, kept: &Kept, log: &mut dyn LogSink) -> Result<Part, ExecutorError> {
-        let from = log.position(&self.step.id);
+        let from = log.position(self.id);
         let (durable, acknowledged) = watch::channel(from);
         let mut agent = kept.agent();
         let call = agent.run(requests(self.first(from)?, acknowledged));
@@ -104,7 +113,7 @@ impl<'a> Run<'a> {
             Ok(Err(status)) => return self.judge(&status),
             Err(_) => return Ok(Part::Broken("no answer in time".to_owned())),
         };
-        self.started = true;
+        self.start = None;
         self.reached = Reached::Agent;
         match self.read(events, from, &durable, log).await? {
             Ok(outcome) => Ok(Part::Ended(outcome)),
@@ -139,9 +148,9 @@ impl<'a> Run<'a> {
                         continue;
                     };
                     next = offset.saturating_add(bytes.len() as u64);
-                    let written = log.write(&self.step.id, offset, bytes).await;
+                    let written = log.write(self.id, offset, bytes).await;
                     let position = written.map_err(|source| ExecutorError::Log {
-                        step: self.step.id.clone(),
+                        step: self.id.clone(),
                         source,
                     })?;
                     durable.send_if_modified(|durable| {
@@ -160,15 +169,20 @@ impl<'a> Run<'a> {
     }
 
     fn first(&self, from: u64) -> Result<RunRequest, ExecutorError> {
-        let kind = if self.started {
-            Request::Attach(wire::attach(self.lease, &self.step.id, from))
-        } else {
-            Request::Start(wire::start(self.lease, self.step, from)?)
+        let kind = match self.start {
+            None => Request::Attach(wire::attach(self.lease, self.id, from)),
+            Some(step) => Request::Start(wire::start(self.lease, step, from)?),
         };
         Ok(RunRequest { kind: Some(kind) })
     }
 
     fn judge(&self, status: &Status) -> Result<Part, ExecutorError> {
+        if wire::why(status) == Some(reason::UNKNOWN_STEP) {
+            return Err(ExecutorError::UnknownStep {
+                machine: self.lease.machine_id().clone(),
+                step: self.id.clone(),
+            });
+        }
         match wire::verdict(status, self.lease, &self.attempted, &self.what) {
             Verdict::Answer(error) => Err(error),
             Verdict::Broken(reason) => Ok(Part::Broken(reason)),

@@ -202,7 +202,7 @@ pub(super) fn verdict(status: &Status, lease: &Lease, attempted: &str, what: &st
     })
 }
 
-fn why(status: &Status) -> Option<&str> {
+pub(super) fn why(status: &Status) -> Option<&str> {
     text(status, "vmpool-reason")
 }
 

@@ -3,16 +3,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{
-    Batch, Change, CommitError, Event, Journal, JournalError, MachineRow, OrderRow, PoolRows, Row,
-    StageRecord, StageRow, StepRow,
+    Batch, Change, CommitError, Compacted, Event, Holder, Journal, JournalError, MachineRow, Note,
+    OrderRow, Ownership, PoolRows, Retention, Row, RowKey, StageRecord, StageRow, StepRow, Taken,
 };
 use crate::clock::Timestamp;
-use crate::id::{MachineId, OrderId, PoolName, StageId, StepId, Term, Version};
+use crate::id::{MachineId, OrderId, PoolName, RunnerId, StageId, StepId, Term, Version};
 use crate::map::Map;
 
 /// Events kept; older ones are forgotten when something ends.
@@ -43,10 +44,17 @@ struct StageEntry {
     steps: Vec<Arc<StepRow>>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct PoolEntry {
     term: Term,
     slots: u32,
+    lease: Option<Lease>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    holder: Holder,
+    until: Timestamp,
 }
 
 #[derive(Debug)]
@@ -67,9 +75,69 @@ impl MemoryJournal {
 impl Journal for MemoryJournal {
     async fn raise_term(&self, pool: &PoolName, now: Timestamp) -> Result<Term, JournalError> {
         let mut inner = self.inner.lock();
+        Ok(inner.pools.entry(pool.clone()).or_default().raise(now))
+    }
+
+    async fn take(
+        &self,
+        pool: &PoolName,
+        holder: &Holder,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Taken, JournalError> {
+        let mut inner = self.inner.lock();
         let entry = inner.pools.entry(pool.clone()).or_default();
-        entry.term = Term((entry.term.0 + 1).max(now.0));
-        Ok(entry.term)
+        if let Some(held) = &entry.lease
+            && held.until > now
+            && held.holder.runner != holder.runner
+        {
+            return Ok(Taken::Theirs(entry.ownership(pool, now)));
+        }
+        entry.lease = Some(Lease {
+            holder: holder.clone(),
+            until: now.after(lease),
+        });
+        Ok(Taken::Ours(entry.raise(now)))
+    }
+
+    async fn renew(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
+        let mut inner = self.inner.lock();
+        let entry = inner.pools.get_mut(pool);
+        let held = entry.filter(|entry| entry.term == term);
+        let Some(held) = held.and_then(|entry| entry.lease.as_mut()) else {
+            return Ok(false);
+        };
+        held.until = now.after(lease);
+        Ok(true)
+    }
+
+    async fn give_up(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let mut inner = self.inner.lock();
+        let entry = inner.pools.get_mut(pool);
+        let held = entry.filter(|entry| entry.term == term);
+        if let Some(held) = held.and_then(|entry| entry.lease.as_mut()) {
+            held.until = held.until.min(now);
+        }
+        Ok(())
+    }
+
+    async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {
+        let inner = self.inner.lock();
+        let pools = inner.pools.iter();
+        Ok(pools
+            .map(|(name, entry)| entry.ownership(name, now))
+            .collect())
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
@@ -100,6 +168,10 @@ impl Journal for MemoryJournal {
         })
     }
 
+    async fn order(&self, id: &OrderId) -> Result<Option<Arc<OrderRow>>, JournalError> {
+        Ok(self.inner.lock().orders.get(id).cloned())
+    }
+
     async fn machine(&self, id: &MachineId) -> Result<Option<Arc<MachineRow>>, JournalError> {
         Ok(self.inner.lock().machines.get(id).cloned())
     }
@@ -119,6 +191,66 @@ impl Journal for MemoryJournal {
             .cloned()
             .collect())
     }
+
+    async fn history(&self, key: &RowKey, limit: usize) -> Result<Vec<Event>, JournalError> {
+        let inner = self.inner.lock();
+        let of = |event: &&Event| match (key, &event.key) {
+            (RowKey::Stage(stage), RowKey::Step(of, _)) => stage == of,
+            (key, found) => key == found,
+        };
+        let latest = inner.events.iter().rev().filter(of).take(limit);
+        let mut events: Vec<Event> = latest.cloned().collect();
+        events.reverse();
+        Ok(events)
+    }
+
+    async fn ledger(
+        &self,
+        after: Option<&MachineId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<MachineRow>>, JournalError> {
+        let inner = self.inner.lock();
+        let mut rows: Vec<_> = inner
+            .machines
+            .values()
+            .filter(|row| after.is_none_or(|after| row.id() > after))
+            .cloned()
+            .collect();
+        rows.sort_unstable_by(|one, other| one.id().cmp(other.id()));
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    /// Forgets by number as it goes, so there is nothing left to do.
+    async fn compact(&self, _keep: Retention, _now: Timestamp) -> Result<Compacted, JournalError> {
+        Ok(Compacted::default())
+    }
+}
+
+impl PoolEntry {
+    fn raise(&mut self, now: Timestamp) -> Term {
+        self.term = Term((self.term.0 + 1).max(now.0));
+        self.term
+    }
+
+    fn ownership(&self, pool: &PoolName, now: Timestamp) -> Ownership {
+        let (holder, left) = match &self.lease {
+            Some(lease) => (lease.holder.clone(), lease.until.since(now)),
+            None => (
+                Holder {
+                    runner: RunnerId::new(""),
+                    url: "".into(),
+                },
+                Duration::ZERO,
+            ),
+        };
+        Ownership {
+            pool: pool.clone(),
+            holder,
+            term: self.term,
+            left,
+        }
+    }
 }
 
 impl StageEntry {
@@ -137,9 +269,10 @@ impl StageEntry {
 impl Inner {
     /// Checks everything, then changes everything.
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
-        let pool = self.pools.get(&batch.pool).copied().unwrap_or_default();
-        if pool.term > batch.term {
-            let (ours, theirs) = (batch.term, pool.term);
+        let pool = self.pools.get(&batch.pool);
+        let (term, occupied) = pool.map_or_else(Default::default, |pool| (pool.term, pool.slots));
+        if term > batch.term {
+            let (ours, theirs) = (batch.term, term);
             return Err(CommitError::Fenced {
                 pool: batch.pool,
                 ours,
@@ -160,7 +293,7 @@ impl Inner {
             freed += current.map_or(0, |(_, slots)| slots);
             taken += row.slots();
         }
-        let slots = pool.slots + taken - freed;
+        let slots = occupied + taken - freed;
         if let Some(limit) = batch.limit
             && slots > limit
         {
@@ -170,19 +303,18 @@ impl Inner {
                 wanted: slots,
             });
         }
-        if slots != pool.slots || pool.term < batch.term {
-            self.pools.insert(
-                batch.pool,
-                PoolEntry {
-                    term: batch.term,
-                    slots,
-                },
-            );
+        if slots != occupied || term < batch.term {
+            let pool = self.pools.entry(batch.pool).or_default();
+            pool.term = batch.term;
+            pool.slots = slots;
         }
         let ended = self.ended.len();
         for change in batch.changes {
             self.record(batch.at, &change);
             self.apply(change.row);
+        }
+        for note in batch.notes {
+            self.note(batch.at, note);
         }
         if self.ended.len() > ended {
             self.forget_oldest();
@@ -217,8 +349,20 @@ impl Inner {
             at,
             key: change.row.key(),
             version: change.row.version(),
-            what: change.what,
+            what: change.what.into(),
             cause: change.cause.clone(),
+        });
+    }
+
+    fn note(&mut self, at: Timestamp, note: Note) {
+        self.last_event += 1;
+        self.events.push_back(Event {
+            seq: self.last_event,
+            at,
+            key: note.key,
+            version: Version(0),
+            what: note.what.into(),
+            cause: note.cause,
         });
     }
 

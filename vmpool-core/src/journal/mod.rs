@@ -8,19 +8,25 @@
 //! The journal never holds what is in a setup or a step, only ids and keyed
 //! hashes (P5), and an order's request only sealed (P11).
 
+mod batch;
+mod event;
 mod memory;
+mod ownership;
 mod row;
 
-use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use batch::{Batch, Change, CommitError, Note};
+pub use event::{Compacted, Event, Retention};
 pub use memory::MemoryJournal;
+pub use ownership::{Holder, Ownership, Taken};
 pub use row::{MachineRow, OrderRow, Row, RowKey, StageRow, StepRow};
 
 use crate::clock::Timestamp;
-use crate::id::{MachineId, PoolName, StageId, Term, Version};
+use crate::id::{MachineId, OrderId, PoolName, StageId, Term};
 
 /// Keeps rows and events. Implemented in memory here, on SQLite and PostgreSQL elsewhere.
 #[async_trait]
@@ -31,6 +37,54 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// It could not be written.
     async fn raise_term(&self, pool: &PoolName, now: Timestamp) -> Result<Term, JournalError>;
+
+    /// Takes a pool for `holder`, if it is free: never owned, its lease over by
+    /// the journal's clock (`now`, where it has none of its own), or held by
+    /// the same runner. In one transaction with that, the term is raised as by
+    /// [`Journal::raise_term`].
+    ///
+    /// # Errors
+    /// It could not be written.
+    async fn take(
+        &self,
+        pool: &PoolName,
+        holder: &Holder,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Taken, JournalError>;
+
+    /// Makes the lease of a pool last for `lease` from now. False: another term
+    /// rules it by now, and nothing was changed. A lease that ran out, but that
+    /// nobody took, is renewed.
+    ///
+    /// # Errors
+    /// It could not be written.
+    async fn renew(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool, JournalError>;
+
+    /// Ends the lease at once, so that any runner may take the pool. Nothing
+    /// happens where another term rules it.
+    ///
+    /// # Errors
+    /// It could not be written.
+    async fn give_up(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        now: Timestamp,
+    ) -> Result<(), JournalError>;
+
+    /// Every pool that ever had a term, with its owner; those without an owner
+    /// have a holder of no name.
+    ///
+    /// # Errors
+    /// It could not be read.
+    async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError>;
 
     /// Makes all changes of `batch` durable, or none. Versions are held against
     /// each other before the limit is: a batch that is committed already is a
@@ -64,70 +118,42 @@ pub trait Journal: Send + Sync + 'static {
     /// It could not be read.
     async fn stage(&self, id: &StageId) -> Result<Option<StageRecord>, JournalError>;
 
+    /// Machines that ever were, by their ids, after `after`, at most `limit`:
+    /// the ledger. Rows of machines are never forgotten, except by a journal in memory.
+    ///
+    /// # Errors
+    /// They could not be read.
+    async fn ledger(
+        &self,
+        after: Option<&MachineId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<MachineRow>>, JournalError>;
+
+    /// The events of one thing, the oldest first, at most `limit` of the latest.
+    /// A stage's include those of its steps.
+    ///
+    /// # Errors
+    /// They could not be read.
+    async fn history(&self, key: &RowKey, limit: usize) -> Result<Vec<Event>, JournalError>;
+
+    /// An order's row, also after it was settled.
+    ///
+    /// # Errors
+    /// It could not be read.
+    async fn order(&self, id: &OrderId) -> Result<Option<Arc<OrderRow>>, JournalError>;
+
+    /// Forgets what is older than `keep` says. Called now and then; what is
+    /// not over is never forgotten.
+    ///
+    /// # Errors
+    /// It could not be written; call again later.
+    async fn compact(&self, keep: Retention, now: Timestamp) -> Result<Compacted, JournalError>;
+
     /// The oldest events after `after`, at most `limit`. Old ones may be compacted away.
     ///
     /// # Errors
     /// They could not be read.
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, JournalError>;
-}
-
-/// One transaction.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    /// When, for the events.
-    pub at: Timestamp,
-    /// The pool and the term of the runner that writes; refused if a higher one rules.
-    pub pool: PoolName,
-    /// See `pool`.
-    pub term: Term,
-    /// The slots that the pool may occupy after this batch (P7), where the
-    /// batch takes any.
-    pub limit: Option<u32>,
-    /// The changes.
-    pub changes: Vec<Change>,
-}
-
-/// One row's change.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The row as it shall be; its version is the one it gets.
-    pub row: Row,
-    /// The event's name: `claimed`, `order launching`.
-    pub what: &'static str,
-    /// Why it changes, for a person.
-    pub cause: Cow<'static, str>,
-}
-
-impl Change {
-    /// A change of `row`.
-    pub fn new(
-        row: impl Into<Row>,
-        what: &'static str,
-        cause: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self {
-            row: row.into(),
-            what,
-            cause: cause.into(),
-        }
-    }
-}
-
-/// What happened to a row, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// Its place in the order of all events, from 1.
-    pub seq: u64,
-    /// When.
-    pub at: Timestamp,
-    /// The row.
-    pub key: RowKey,
-    /// The version that the row got.
-    pub version: Version,
-    /// The event's name.
-    pub what: &'static str,
-    /// Why.
-    pub cause: Cow<'static, str>,
 }
 
 /// The rows of a pool that are not over.
@@ -158,52 +184,4 @@ pub struct JournalError {
     pub attempted: String,
     /// What the store said.
     pub reason: String,
-}
-
-/// Why a batch was not committed.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum CommitError {
-    /// A row is not at the version that the change goes out from.
-    #[error("{key} is at version {found:?}, the change makes version {wanted}")]
-    Conflict {
-        /// The row.
-        key: RowKey,
-        /// The version that the change would make.
-        wanted: Version,
-        /// The version that the row has; none: there is no such row.
-        found: Option<Version>,
-    },
-    /// Another runner rules the pool.
-    #[error("pool {pool} is ruled under term {theirs}, ours is {ours}")]
-    Fenced {
-        /// The pool.
-        pool: PoolName,
-        /// Our term.
-        ours: Term,
-        /// The one that rules.
-        theirs: Term,
-    },
-    /// The pool would occupy more slots than it may (P7).
-    #[error("pool {pool} may occupy {limit} slots and would occupy {wanted}")]
-    Limit {
-        /// The pool.
-        pool: PoolName,
-        /// Its limit.
-        limit: u32,
-        /// What it would be.
-        wanted: u32,
-    },
-    /// Nothing was written.
-    #[error("the journal takes no writes: {reason}")]
-    Unavailable {
-        /// Why.
-        reason: String,
-    },
-    /// It may have been written or not: read the rows back.
-    #[error("whether it was written is not known: {reason}")]
-    Ambiguous {
-        /// Why.
-        reason: String,
-    },
 }

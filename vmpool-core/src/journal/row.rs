@@ -3,6 +3,7 @@
 //! Rows are values behind `Arc`: the pool and the journal share them, and a
 //! change makes a new one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::stage::{StageState, StepHash};
 use crate::step::StepOutcome;
 
 /// An order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRow {
     /// The order.
     pub id: OrderId,
@@ -44,7 +45,7 @@ pub struct OrderRow {
 }
 
 /// A machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRow {
     /// What links and executors know of it.
     pub machine: Arc<Machine>,
@@ -52,6 +53,8 @@ pub struct MachineRow {
     pub state: MachineState,
     /// Since when.
     pub since: Timestamp,
+    /// Why it is in that state; for one that is gone or lost: how it ended.
+    pub cause: Cow<'static, str>,
     /// The stage that has it or had it.
     pub stage: Option<StageId>,
     /// When it was launched, or first seen.
@@ -100,7 +103,7 @@ impl MachineRow {
 }
 
 /// A stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageRow {
     /// The stage.
     pub id: StageId,
@@ -112,8 +115,9 @@ pub struct StageRow {
     pub term: Term,
     /// Its state.
     pub state: StageState,
-    /// Keyed hash of its request.
-    pub hash: RequestHash,
+    /// Keyed hash of its request. None: the stage was found on its machine
+    /// after its journal was lost; the agent tells retries from other requests.
+    pub hash: Option<RequestHash>,
     /// When it was claimed.
     pub claimed_at: Timestamp,
     /// When it ends at the latest.
@@ -129,8 +133,8 @@ pub struct StepRow {
     pub stage: StageId,
     /// The step.
     pub id: StepId,
-    /// Keyed hash of what it runs.
-    pub hash: StepHash,
+    /// Keyed hash of what it runs. None: found on its machine, as for stages.
+    pub hash: Option<StepHash>,
     /// Its result, once there is one.
     pub outcome: Option<StepOutcome>,
     /// The row's version.
@@ -151,7 +155,8 @@ pub enum Row {
 }
 
 /// Names a row.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RowKey {
     /// An order.
     Order(OrderId),

@@ -191,8 +191,11 @@ impl Shared {
         }
     }
 
-    fn same_request(request: &AcquireRequest, hash: RequestHash) -> Result<(), AcquireError> {
-        if hash == request.hash {
+    fn same_request(
+        request: &AcquireRequest,
+        hash: Option<RequestHash>,
+    ) -> Result<(), AcquireError> {
+        if hash.is_none_or(|hash| hash == request.hash) {
             return Ok(());
         }
         Err(AcquireError::Conflict {
@@ -242,6 +245,7 @@ impl Shared {
             machine: row.machine.clone(),
             state,
             since: now,
+            cause: "a stage asked for it".into(),
             stage: Some(request.stage.clone()),
             version: row.version.next(),
             ..**row
@@ -252,7 +256,7 @@ impl Shared {
             machine: row.id().clone(),
             term: self.term,
             state: StageState::Claimed,
-            hash: request.hash,
+            hash: Some(request.hash),
             claimed_at: now,
             deadline: now.after(lasts),
             version: Version(1),
@@ -266,7 +270,14 @@ impl Shared {
                 Change::new(claimed.clone(), "claimed", "a stage asked for it"),
                 Change::new(stage.clone(), "claimed", "a stage asked for a machine"),
             ],
+            notes: Vec::new(),
         };
+        if !*self.may_write.borrow() {
+            return Written::Failed(AcquireError::Journal {
+                stage: request.stage.clone(),
+                reason: "the pool's lease was not renewed in time".to_owned(),
+            });
+        }
         let submitted = Submitted::new(self, claim, &request.stage);
         let result = self.parts.journal.commit(batch).await;
         match result {

@@ -65,6 +65,7 @@ impl Shared {
             let after = Arc::new(MachineRow {
                 state,
                 since: at,
+                cause: cause.clone(),
                 called_at: calls.or(row.called_at),
                 version: row.version.next(),
                 ..(*row).clone()
@@ -168,6 +169,11 @@ impl Shared {
         changes: Vec<Change>,
         limit: Option<u32>,
     ) -> Result<(), CommitError> {
+        if !*self.may_write.borrow() {
+            return Err(CommitError::Unavailable {
+                reason: "the pool's lease was not renewed in time".to_owned(),
+            });
+        }
         let pool = self.name.clone();
         let batch = Batch {
             at: self.now(),
@@ -175,6 +181,7 @@ impl Shared {
             term: self.term,
             limit,
             changes,
+            notes: Vec::new(),
         };
         let result = self.parts.journal.commit(batch).await;
         if let Err(error @ CommitError::Fenced { .. }) = &result {

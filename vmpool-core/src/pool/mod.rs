@@ -14,6 +14,7 @@ mod note;
 mod queue;
 mod request;
 mod retire;
+mod salvage;
 mod slots;
 mod status;
 mod tend;
@@ -37,8 +38,9 @@ pub use request::{
     AcquireError, AcquireRequest, AttachError, Evidence, NoteError, ReleaseError, RequestHash,
     TryAcquireError,
 };
+pub use salvage::Salvage;
 pub use status::{MachineStatus, PoolStatus};
-pub use warm::{Leftovers, PoolParts, StartError, WarmPool};
+pub use warm::{Leftovers, PoolParts, Rule, StartError, WarmPool};
 
 use crate::id::{StageId, Term};
 use crate::stage::StageEvent;

@@ -145,13 +145,15 @@ fn next_step(
             Arc::new(StepRow {
                 stage: stage.clone(),
                 id: step.clone(),
-                hash: *hash,
+                hash: Some(*hash),
                 outcome: None,
                 version: Version(1),
             }),
             "sent",
         ))),
-        (StageEvent::StepSent { step, hash }, Some(known)) if known.hash != *hash => {
+        (StageEvent::StepSent { step, hash }, Some(known))
+            if known.hash.is_some_and(|known| known != *hash) =>
+        {
             Err(format!("step {step} was given before with another content"))
         }
         (StageEvent::StepEnded { step, .. }, None) => Err(format!("step {step} was never sent")),

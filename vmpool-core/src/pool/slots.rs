@@ -167,6 +167,7 @@ fn booting(order: &OrderRow, launched: &Launched, now: Timestamp) -> MachineRow 
         }),
         state: MachineState::Booting,
         since: now,
+        cause: "the provider launched it".into(),
         stage: None,
         launched_at: now,
         expires_at: order.expires_at,

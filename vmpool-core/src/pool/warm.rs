@@ -16,8 +16,9 @@ use super::metrics::Metrics;
 use super::{
     AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, MachineStatus, NoteError,
     Origin, Pool, PoolConfig, PoolEvent, PoolEvents, PoolStatus, ReadyQueue, ReleaseError,
-    RequestHash, TryAcquireError,
+    RequestHash, Salvage, TryAcquireError,
 };
+use crate::account::Account;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{MachineId, PoolName, StageId, Term};
 use crate::journal::{CommitError, Journal, JournalError, MachineRow};
@@ -37,6 +38,53 @@ pub struct PoolParts {
     pub journal: Arc<dyn Journal>,
     /// The time.
     pub clock: Clock,
+    /// Who saves what only a machine has, before it is ended.
+    pub salvage: Option<Arc<dyn Salvage>>,
+    /// The budget of calls to the provider's account.
+    pub account: Account,
+}
+
+impl PoolParts {
+    /// Parts of a pool whose machines hold nothing that must be saved.
+    pub fn new(
+        provider: Arc<dyn Provider>,
+        link: Arc<dyn AgentLink>,
+        journal: Arc<dyn Journal>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            provider,
+            link,
+            journal,
+            clock,
+            salvage: None,
+            account: Account::default(),
+        }
+    }
+
+    /// The same, sharing an account's budget with other pools.
+    #[must_use]
+    pub fn with_account(self, account: Account) -> Self {
+        Self { account, ..self }
+    }
+
+    /// The same with somebody who saves.
+    #[must_use]
+    pub fn with_salvage(self, salvage: Arc<dyn Salvage>) -> Self {
+        Self {
+            salvage: Some(salvage),
+            ..self
+        }
+    }
+}
+
+/// Under what a pool rules, where its owner keeps that in the journal.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// The term, from [`Journal::take`].
+    pub term: Term,
+    /// False while the lease was not renewed in time: nothing is written then.
+    pub may_write: watch::Receiver<bool>,
 }
 
 impl fmt::Debug for PoolParts {
@@ -90,6 +138,7 @@ pub(super) struct Shared {
     pub(super) parts: PoolParts,
     pub(super) capabilities: Capabilities,
     pub(super) term: Term,
+    pub(super) may_write: watch::Receiver<bool>,
     pub(super) queue: Arc<ReadyQueue<ReadyMachine>>,
     pub(super) book: Mutex<Book>,
     /// Wakes the keeper.
@@ -128,7 +177,30 @@ impl WarmPool {
             .raise_term(&pool, parts.clock.now())
             .await
             .map_err(failed)?;
-        let rows = parts.journal.pool(&pool).await.map_err(failed)?;
+        // The sender is gone, and its last word stands.
+        let (_, may_write) = watch::channel(true);
+        Self::start_under(config, parts, Rule { term, may_write }).await
+    }
+
+    /// Starts a pool that was taken by [`Journal::take`], on what its journal
+    /// knows. While the rule says so, it writes nothing and so begins nothing.
+    ///
+    /// # Errors
+    /// The journal could not be read.
+    pub async fn start_under(
+        config: PoolConfig,
+        parts: PoolParts,
+        rule: Rule,
+    ) -> Result<Self, StartError> {
+        let pool = config.name.clone();
+        let rows = parts
+            .journal
+            .pool(&pool)
+            .await
+            .map_err(|source| StartError {
+                pool: pool.clone(),
+                source,
+            })?;
 
         let stop = CancellationToken::new();
         let size = Size {
@@ -143,7 +215,8 @@ impl WarmPool {
             book: Mutex::new(book),
             config,
             parts,
-            term,
+            term: rule.term,
+            may_write: rule.may_write,
             queue: ReadyQueue::new(),
             work: Notify::new(),
             retire: Notify::new(),
@@ -384,7 +457,7 @@ impl Shared {
     }
 
     /// The lease of a stage that has its machine.
-    pub(super) fn lease_of(&self, stage: &StageId) -> Option<(Lease, RequestHash)> {
+    pub(super) fn lease_of(&self, stage: &StageId) -> Option<(Lease, Option<RequestHash>)> {
         let book = self.book.lock();
         let entry = book.stage(stage)?;
         let machine = book.machine(&entry.row.machine)?;

@@ -5,8 +5,10 @@
 //! repeatable.
 
 mod assertions;
+pub mod conformance;
 mod fake_provider;
 mod faults;
+pub mod sim;
 mod sim_agent;
 
 pub use assertions::{Collected, assert_accounted, eventually};

@@ -12,10 +12,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{
-    Batch, CommitError, Event, JournalError, MachineRow, MemoryJournal, PoolRows, StageRecord,
+    Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, MemoryJournal,
+    OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
 use vmpool_core::testkit::FaultPlan;
-use vmpool_core::{AcquireRequest, Journal, MachineId, PoolConfig, PoolName, StageId, Term};
+use vmpool_core::{
+    AcquireRequest, Journal, MachineId, OrderId, PoolConfig, PoolName, StageId, Term,
+};
 
 use crate::harness::World;
 
@@ -27,6 +30,59 @@ struct Hesitant(MemoryJournal);
 impl Journal for Hesitant {
     async fn raise_term(&self, pool: &PoolName, now: Timestamp) -> Result<Term, JournalError> {
         self.0.raise_term(pool, now).await
+    }
+
+    async fn take(
+        &self,
+        pool: &PoolName,
+        holder: &Holder,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Taken, JournalError> {
+        self.0.take(pool, holder, lease, now).await
+    }
+
+    async fn renew(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
+        self.0.renew(pool, term, lease, now).await
+    }
+
+    async fn give_up(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.0.give_up(pool, term, now).await
+    }
+
+    async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {
+        self.0.pools(now).await
+    }
+
+    async fn order(&self, id: &OrderId) -> Result<Option<Arc<OrderRow>>, JournalError> {
+        self.0.order(id).await
+    }
+
+    async fn ledger(
+        &self,
+        after: Option<&MachineId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<MachineRow>>, JournalError> {
+        self.0.ledger(after, limit).await
+    }
+
+    async fn history(&self, key: &RowKey, limit: usize) -> Result<Vec<Event>, JournalError> {
+        self.0.history(key, limit).await
+    }
+
+    async fn compact(&self, keep: Retention, now: Timestamp) -> Result<Compacted, JournalError> {
+        self.0.compact(keep, now).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{
-    Batch, CommitError, Event, JournalError, MachineRow, MemoryJournal, PoolRows, StageRecord,
+    Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, MemoryJournal,
+    OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
-use vmpool_core::{Journal, MachineId, PoolName, StageId, Term};
+use vmpool_core::{Journal, MachineId, OrderId, PoolName, StageId, Term};
 
 /// How a commit fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,59 @@ impl FaultyJournal {
 impl Journal for FaultyJournal {
     async fn raise_term(&self, pool: &PoolName, now: Timestamp) -> Result<Term, JournalError> {
         self.rows.raise_term(pool, now).await
+    }
+
+    async fn take(
+        &self,
+        pool: &PoolName,
+        holder: &Holder,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Taken, JournalError> {
+        self.rows.take(pool, holder, lease, now).await
+    }
+
+    async fn renew(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
+        self.rows.renew(pool, term, lease, now).await
+    }
+
+    async fn give_up(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.rows.give_up(pool, term, now).await
+    }
+
+    async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {
+        self.rows.pools(now).await
+    }
+
+    async fn order(&self, id: &OrderId) -> Result<Option<Arc<OrderRow>>, JournalError> {
+        self.rows.order(id).await
+    }
+
+    async fn ledger(
+        &self,
+        after: Option<&MachineId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<MachineRow>>, JournalError> {
+        self.rows.ledger(after, limit).await
+    }
+
+    async fn history(&self, key: &RowKey, limit: usize) -> Result<Vec<Event>, JournalError> {
+        self.rows.history(key, limit).await
+    }
+
+    async fn compact(&self, keep: Retention, now: Timestamp) -> Result<Compacted, JournalError> {
+        self.rows.compact(keep, now).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {

@@ -42,12 +42,7 @@ impl World {
         let clock = Clock::system();
         let provider = FakeProvider::with_plan(clock, plan);
         let link = SimLink::new(clock);
-        let parts = PoolParts {
-            provider: wrap(provider.clone()),
-            link: link.clone(),
-            journal,
-            clock,
-        };
+        let parts = PoolParts::new(wrap(provider.clone()), link.clone(), journal, clock);
         let pool = WarmPool::start(config.clone(), parts.clone())
             .await
             .expect("the pool starts");

@@ -35,7 +35,7 @@ use crate::step::{StageSetup, Step, StepOutcome};
 /// let executor = SimExecutor::new(&link);
 /// let provider = FakeProvider::new(clock);
 /// let journal = Arc::new(MemoryJournal::new());
-/// let parts = PoolParts { provider, link, journal, clock };
+/// let parts = PoolParts::new(provider, link, journal, clock);
 /// let pool = Arc::new(WarmPool::start(PoolConfig::new("linux", 1, 2), parts).await?);
 ///
 /// let lease = pool.acquire(AcquireRequest::new("stage-1")).await?;
@@ -75,6 +75,60 @@ impl SimExecutor {
                 CallError::Gone(why) => lost(lease, why),
                 CallError::Refused(refusal) => refused(lease, attempted, &refusal),
             })
+    }
+
+    async fn follow(
+        &self,
+        lease: &Lease,
+        step: &StepId,
+        log: &mut dyn LogSink,
+    ) -> Result<StepOutcome, ExecutorError> {
+        let (id, stage) = (lease.machine_id(), lease.stage());
+        let attempted = format!("run step {step}");
+        let (mut health, mut touched) = self.link.watch(id);
+        loop {
+            self.link.reach(id).await.map_err(|why| lost(lease, why))?;
+            touched.mark_unchanged();
+            let position = log.position(step);
+            let look = self.link.look(id, |agent| {
+                let (offset, bytes) = agent.log(step, position);
+                let entry = agent.rules().attach(stage, step);
+                let outcome = entry.map(|entry| entry.outcome().cloned());
+                (offset, bytes.to_vec(), outcome)
+            });
+            let ((offset, bytes, outcome), wake) = look.map_err(|why| lost(lease, why))?;
+            let outcome = outcome.map_err(|refusal| match refusal {
+                Refusal::UnknownStep { .. } => ExecutorError::UnknownStep {
+                    machine: id.clone(),
+                    step: step.clone(),
+                },
+                refusal => refused(lease, &attempted, &refusal),
+            })?;
+            if !bytes.is_empty() {
+                let kept = log.write(step, offset, &bytes).await;
+                let kept = kept.map_err(|source| ExecutorError::Log {
+                    step: step.clone(),
+                    source,
+                })?;
+                let acknowledge = Call::Acknowledge {
+                    term: lease.term(),
+                    stage: stage.clone(),
+                    step: step.clone(),
+                    offset: kept,
+                };
+                self.call(lease, &attempted, acknowledge, &SimStep::exits(0))
+                    .await?;
+            } else if let Some(outcome) = outcome {
+                return Ok(outcome);
+            } else {
+                // The senders live as long as the link.
+                tokio::select! {
+                    () = tokio::time::sleep_until(wake) => {}
+                    _ = touched.changed() => {}
+                    _ = health.changed() => {}
+                }
+            }
+        }
     }
 }
 
@@ -119,54 +173,25 @@ impl StepExecutor for SimExecutor {
         step: &Step,
         log: &mut dyn LogSink,
     ) -> Result<StepOutcome, ExecutorError> {
-        let (id, stage) = (lease.machine_id(), lease.stage());
-        let attempted = format!("run step {}", step.id);
-        let (mut health, mut touched) = self.link.watch(id);
         let start = Call::Start {
             term: lease.term(),
-            stage: stage.clone(),
+            stage: lease.stage().clone(),
             step: step.id.clone(),
             content: content_of_step(step),
         };
+        let attempted = format!("run step {}", step.id);
         self.call(lease, &attempted, start, &self.link.script_of(step))
             .await?;
-        loop {
-            self.link.reach(id).await.map_err(|why| lost(lease, why))?;
-            touched.mark_unchanged();
-            let position = log.position(&step.id);
-            let look = self.link.look(id, |agent| {
-                let (offset, bytes) = agent.log(&step.id, position);
-                let entry = agent.rules().attach(stage, &step.id);
-                let outcome = entry.map(|entry| entry.outcome().cloned());
-                (offset, bytes.to_vec(), outcome)
-            });
-            let ((offset, bytes, outcome), wake) = look.map_err(|why| lost(lease, why))?;
-            let outcome = outcome.map_err(|refusal| refused(lease, &attempted, &refusal))?;
-            if !bytes.is_empty() {
-                let kept = log.write(&step.id, offset, &bytes).await;
-                let kept = kept.map_err(|source| ExecutorError::Log {
-                    step: step.id.clone(),
-                    source,
-                })?;
-                let acknowledge = Call::Acknowledge {
-                    term: lease.term(),
-                    stage: stage.clone(),
-                    step: step.id.clone(),
-                    offset: kept,
-                };
-                self.call(lease, &attempted, acknowledge, &SimStep::exits(0))
-                    .await?;
-            } else if let Some(outcome) = outcome {
-                return Ok(outcome);
-            } else {
-                // The senders live as long as the link.
-                tokio::select! {
-                    () = tokio::time::sleep_until(wake) => {}
-                    _ = touched.changed() => {}
-                    _ = health.changed() => {}
-                }
-            }
-        }
+        self.follow(lease, &step.id, log).await
+    }
+
+    async fn attach(
+        &self,
+        lease: &Lease,
+        step: &StepId,
+        log: &mut dyn LogSink,
+    ) -> Result<StepOutcome, ExecutorError> {
+        self.follow(lease, step, log).await
     }
 
     async fn cancel(&self, lease: &Lease, step: &StepId) -> Result<(), ExecutorError> {

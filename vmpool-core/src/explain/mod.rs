@@ -1,0 +1,1 @@
+//! Explain: a timeline with causes, from the journal.

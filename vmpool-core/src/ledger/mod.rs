@@ -1,0 +1,1 @@
+//! The ledger: each machine ever seen, with its end (P1).

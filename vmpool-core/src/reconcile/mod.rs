@@ -1,0 +1,1 @@
+//! The reconciler: the journal held against what the provider has (P1).

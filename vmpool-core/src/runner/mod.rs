@@ -1,0 +1,1 @@
+//! The whole runner without wires: pools, stages, steps, ownership.

@@ -1,0 +1,1 @@
+//! Sweep: what the provider has under our tag that nobody should have any more (P1).

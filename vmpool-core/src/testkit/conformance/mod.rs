@@ -1,0 +1,1 @@
+//! What every journal must keep: one suite for memory, SQLite and PostgreSQL.

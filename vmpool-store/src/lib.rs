@@ -1,0 +1,1 @@
+//! The journal on disk: SQLite for one runner, PostgreSQL for many.
