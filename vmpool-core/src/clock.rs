@@ -63,6 +63,15 @@ impl Clock {
         }
     }
 
+    /// A clock that shows `wall` at this moment: for simulations, whose
+    /// histories are the same on any day.
+    pub fn showing(wall: Timestamp) -> Self {
+        Self {
+            wall,
+            origin: Instant::now(),
+        }
+    }
+
     /// The present.
     pub fn now(&self) -> Timestamp {
         self.at(Instant::now())

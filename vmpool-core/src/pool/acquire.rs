@@ -163,6 +163,7 @@ impl Shared {
             };
             let patience = *waiting.get_or_insert_with(|| self.patience(request));
             tokio::select! {
+                biased;
                 // Ends when the other request is through, either way.
                 _ = through => {}
                 () = tokio::time::sleep_until(patience.until) => {

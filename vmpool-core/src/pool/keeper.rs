@@ -21,6 +21,7 @@ impl Shared {
         loop {
             let wake_at = self.turn();
             tokio::select! {
+                biased;
                 () = self.work.notified() => {}
                 () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now)),
                     if wake_at.is_some() => {}

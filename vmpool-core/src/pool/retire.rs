@@ -1,12 +1,12 @@
 //! The end of machines: told to end until the provider says the word.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::launch::chain;
 use super::look::{Absence, Pause, in_time};
 use super::warm::Shared;
 use crate::id::MachineId;
+use crate::map::Map;
 use crate::machine::{MachineEvent, MachineState};
 use crate::provider::ListedState;
 
@@ -23,7 +23,7 @@ struct Ending {
 impl Shared {
     /// The retirer's loop: one task ends all machines of the pool.
     pub(super) async fn retire(self: Arc<Self>) {
-        let mut endings: HashMap<MachineId, Ending> = HashMap::new();
+        let mut endings: Map<MachineId, Ending> = Map::default();
         loop {
             self.retire.notified().await;
             let mut pause = Pause::new();
@@ -45,6 +45,7 @@ impl Shared {
                 }
                 // A machine that joins meanwhile need not wait for the others.
                 tokio::select! {
+                    biased;
                     () = pause.wait() => {}
                     () = self.retire.notified() => pause = Pause::new(),
                 }
@@ -75,7 +76,7 @@ impl Shared {
         }
     }
 
-    async fn call_terminate(&self, ids: &[MachineId], endings: &mut HashMap<MachineId, Ending>) {
+    async fn call_terminate(&self, ids: &[MachineId], endings: &mut Map<MachineId, Ending>) {
         for batch in ids.chunks(BATCH) {
             let call = self.parts.provider.terminate(batch);
             let answer = in_time("terminate machines", call).await;
@@ -95,7 +96,7 @@ impl Shared {
     }
 
     /// Those without a word yet: does a listing show them?
-    async fn confirm(&self, endings: &mut HashMap<MachineId, Ending>) {
+    async fn confirm(&self, endings: &mut Map<MachineId, Ending>) {
         let Some(listing) = self.look().await else {
             return;
         };
@@ -120,7 +121,7 @@ impl Shared {
         }
     }
 
-    fn alarm(&self, endings: &mut HashMap<MachineId, Ending>) {
+    fn alarm(&self, endings: &mut Map<MachineId, Ending>) {
         let patience = self.config.deadlines.terminating;
         let now = self.now();
         for (id, ending) in endings {

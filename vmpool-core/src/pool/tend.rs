@@ -49,6 +49,7 @@ impl Shared {
         let (shared, id) = (self.clone(), id.clone());
         self.spawn("tend", async move {
             tokio::select! {
+                biased;
                 () = tended.cancelled() => {}
                 () = shared.tend(&id, &tended) => {}
             }
@@ -173,6 +174,7 @@ impl Shared {
         renew.tick().await;
         loop {
             tokio::select! {
+                biased;
                 lost = connection_lost(&mut health) => {
                     return match self.tended_row(id).map(|row| row.state) {
                         Some(MachineState::Claimed) => {

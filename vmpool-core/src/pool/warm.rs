@@ -278,6 +278,7 @@ impl WarmPool {
         let mut occupied = self.shared.occupied.subscribe();
         // Over its time, empty, or another runner's: what is left is read from the book.
         tokio::select! {
+            biased;
             _ = tokio::time::timeout(patience, occupied.wait_for(|slots| *slots == 0)) => {}
             () = self.shared.stop.cancelled() => {}
         }
@@ -359,6 +360,7 @@ impl Shared {
         let span = tracing::debug_span!("pool task", pool = %self.name, task = name);
         let task = async move {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = task => {}
             }

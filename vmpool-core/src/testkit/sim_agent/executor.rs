@@ -123,6 +123,7 @@ impl SimExecutor {
             } else {
                 // The senders live as long as the link.
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep_until(wake) => {}
                     _ = touched.changed() => {}
                     _ = health.changed() => {}
