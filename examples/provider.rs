@@ -68,6 +68,7 @@ impl Provider for Rack {
             spot: false,
             consistency_window: Duration::ZERO,
             spec: "rack".into(),
+            places: Vec::new(),
         }
     }
 

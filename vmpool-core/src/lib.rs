@@ -43,7 +43,7 @@ pub use link::{
 pub use pool::{AcquireRequest, Lease, Pool, PoolConfig, WarmPool};
 pub use provider::{
     Capabilities, ErrorKind, LaunchOrder, LaunchOutcome, Launched, Listed, ListedState, Listing,
-    OrderDraft, Provider, ProviderError, Tags, Terminating,
+    Market, OrderDraft, Place, Provider, ProviderError, Tags, Terminating,
 };
 pub use secret::{Secret, SecretBytes};
 pub use stage::Stage;

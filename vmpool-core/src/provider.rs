@@ -96,6 +96,42 @@ pub struct Capabilities {
     pub consistency_window: Duration,
     /// Fingerprint of the template: machines of another one are of an old spec.
     pub spec: Arc<str>,
+    /// Where machines of this template can be, so that the want of them in one
+    /// place leaves the others. Empty: the provider has one place, and names none.
+    pub places: Vec<Place>,
+}
+
+/// Where capacity is had, or is wanting: what a provider's "no capacity" is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The type of machine, in the provider's words.
+    pub machine_type: Arc<str>,
+    /// The zone; empty where the provider has none.
+    pub zone: Arc<str>,
+    /// How machines are paid for there.
+    pub market: Market,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.machine_type)?;
+        if !self.zone.is_empty() {
+            write!(f, " in {}", self.zone)?;
+        }
+        match self.market {
+            Market::OnDemand => Ok(()),
+            Market::Spot => f.write_str(" (spot)"),
+        }
+    }
+}
+
+/// How a machine is paid for: each market has capacity of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Market {
+    /// At its price, until we end it.
+    OnDemand,
+    /// Cheaper, and taken away at short notice.
+    Spot,
 }
 
 /// What an order shall ask for, before it is rendered.
@@ -107,6 +143,9 @@ pub struct OrderDraft<'a> {
     pub tags: &'a Tags,
     /// What the agent on it starts from.
     pub bootstrap: &'a Bootstrap,
+    /// Places of [`Capabilities::places`] that had no capacity lately: left out
+    /// of the request, which a replay can't change any more. Never all of them.
+    pub avoid: &'a [Place],
 }
 
 /// What a machine is tagged with. Nothing here ever changes during its life,
@@ -213,6 +252,8 @@ pub struct ProviderError {
     pub kind: ErrorKind,
     /// What was attempted and on what: `launch 3 t3.micro in eu-west-1a`.
     pub attempted: String,
+    /// Where, if it is a place's failure and not that of all of them.
+    pub place: Option<Place>,
     /// What the provider said.
     #[source]
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -224,8 +265,15 @@ impl ProviderError {
         Self {
             kind,
             attempted: attempted.into(),
+            place: None,
             source: None,
         }
+    }
+
+    /// The same failure, of one place.
+    pub fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// The same failure with what the provider said.

@@ -12,6 +12,7 @@ use lite_engine::supervisor::THIS_PROGRAM;
 use parking_lot::Mutex;
 use tokio::process::Child;
 use tokio::task::spawn_blocking;
+use vmpool_core::agent::Clocks;
 use vmpool_core::{
     Capabilities, ErrorKind, LaunchOrder, LaunchOutcome, Listing, MachineId, OrderDraft, Owner,
     Provider, ProviderError, SecretBytes, Terminating,
@@ -44,6 +45,7 @@ pub enum AgentCommand {
 #[derive(Debug)]
 pub struct LocalProvider {
     host: Arc<Host>,
+    clocks: Option<Clocks>,
 }
 
 /// What the calls share.
@@ -102,7 +104,16 @@ impl LocalProvider {
                 _held: held,
                 children: Mutex::default(),
             }),
+            clocks: None,
         })
+    }
+
+    /// Its machines are born with these dead-man's clocks, whatever the
+    /// deployment's are.
+    #[must_use]
+    pub fn with_clocks(mut self, clocks: Clocks) -> Self {
+        self.clocks = Some(clocks);
+        self
     }
 }
 
@@ -180,11 +191,12 @@ impl Provider for LocalProvider {
             spot: false,
             consistency_window: Duration::ZERO,
             spec: Arc::clone(&self.host.spec),
+            places: Vec::new(),
         }
     }
 
     fn render(&self, draft: &OrderDraft<'_>) -> Result<SecretBytes, ProviderError> {
-        launch::render(draft)
+        launch::render(draft, self.clocks)
     }
 
     /// # Cancel safety

@@ -86,6 +86,7 @@ impl Shared {
             count,
             tags: &tags,
             bootstrap: &bootstrap,
+            avoid: &[],
         };
         let request = self.parts.provider.render(&draft)?;
 

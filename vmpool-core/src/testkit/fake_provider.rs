@@ -55,6 +55,7 @@ impl FakeProvider {
                 spot: false,
                 consistency_window: Duration::ZERO,
                 spec: "fake".into(),
+                places: Vec::new(),
             },
             cloud: Mutex::new(Cloud {
                 plan,

@@ -46,6 +46,7 @@ pub(crate) fn order(
         count,
         tags: &tags,
         bootstrap: &bootstrap,
+        avoid: &[],
     };
     let request = provider.render(&draft).expect("rendered");
     LaunchOrder {
