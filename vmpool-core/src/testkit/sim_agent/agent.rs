@@ -21,6 +21,7 @@ pub struct SimAgent {
     settings: Settings,
     disk: Disk,
     processes: BTreeMap<StepId, Process>,
+    starts: BTreeMap<StepId, u32>,
 }
 
 /// What survives the agent.
@@ -69,7 +70,13 @@ impl SimAgent {
             settings,
             disk: Disk::default(),
             processes: BTreeMap::new(),
+            starts: BTreeMap::new(),
         }
+    }
+
+    /// How often each step was really started. More than once is a bug (P4).
+    pub fn starts(&self) -> &BTreeMap<StepId, u32> {
+        &self.starts
     }
 
     /// The rules, to be looked at.
@@ -211,6 +218,7 @@ impl SimAgent {
                 }
                 Effect::Prepare { .. } => self.tell(Event::Prepared, now),
                 Effect::Spawn { step } => {
+                    *self.starts.entry(step.clone()).or_default() += 1;
                     let process = Process {
                         begun: now,
                         script: script.clone(),

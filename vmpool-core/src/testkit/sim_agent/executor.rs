@@ -1,6 +1,7 @@
 //! Runs steps on simulated agents.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -85,10 +86,11 @@ impl SimExecutor {
     ) -> Result<StepOutcome, ExecutorError> {
         let (id, stage) = (lease.machine_id(), lease.stage());
         let attempted = format!("run step {step}");
-        let (mut health, mut touched) = self.link.watch(id);
+        let touched = self.link.touched(id);
         loop {
             self.link.reach(id).await.map_err(|why| lost(lease, why))?;
-            touched.mark_unchanged();
+            let mut changed = pin!(touched.notified());
+            changed.as_mut().enable();
             let position = log.position(step);
             let look = self.link.look(id, |agent| {
                 let (offset, bytes) = agent.log(step, position);
@@ -121,12 +123,10 @@ impl SimExecutor {
             } else if let Some(outcome) = outcome {
                 return Ok(outcome);
             } else {
-                // The senders live as long as the link.
                 tokio::select! {
                     biased;
                     () = tokio::time::sleep_until(wake) => {}
-                    _ = touched.changed() => {}
-                    _ = health.changed() => {}
+                    () = changed => {}
                 }
             }
         }

@@ -1,13 +1,15 @@
 //! The pool's line to simulated agents, and what a test may do to it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::hash::hash;
@@ -23,17 +25,20 @@ use crate::step::Step;
 
 type Script = dyn Fn(&Step) -> SimStep + Send + Sync;
 
-/// Simulated agents by machine, and the connections to them.
+/// Simulated agents by machine, and one runner's connections to them.
 pub struct SimLink {
     clock: Clock,
     clocks: Clocks,
-    world: Mutex<World>,
+    world: Arc<Mutex<World>>,
     /// No agent answers while this is true.
-    silent: watch::Sender<bool>,
+    silent: Arc<watch::Sender<bool>>,
+    /// Tells this runner's connections from those of others.
+    number: u64,
+    links: Arc<AtomicU64>,
 }
 
 struct World {
-    machines: HashMap<MachineId, Simulated>,
+    machines: BTreeMap<MachineId, Simulated>,
     connects_after: Duration,
     script: Arc<Script>,
 }
@@ -55,16 +60,39 @@ impl SimLink {
     /// Agents with these dead-man's clocks.
     pub fn with_clocks(clock: Clock, clocks: Clocks) -> Arc<Self> {
         let world = World {
-            machines: HashMap::new(),
+            machines: BTreeMap::new(),
             connects_after: Duration::ZERO,
             script: Arc::new(|_| SimStep::exits(0)),
         };
         Arc::new(Self {
             clock,
             clocks,
-            world: Mutex::new(world),
-            silent: watch::Sender::new(false),
+            world: Arc::new(Mutex::new(world)),
+            silent: Arc::new(watch::Sender::new(false)),
+            number: 0,
+            links: Arc::new(AtomicU64::new(1)),
         })
+    }
+
+    /// The line of another runner to the same agents. What a test does to an
+    /// agent through either is seen by both.
+    pub fn beside(&self) -> Arc<Self> {
+        Arc::new(Self {
+            clock: self.clock,
+            clocks: self.clocks,
+            world: self.world.clone(),
+            silent: self.silent.clone(),
+            number: self.links.fetch_add(1, Ordering::Relaxed),
+            links: self.links.clone(),
+        })
+    }
+
+    /// A machine that takes this long to boot; its time begins then. One that
+    /// nobody told of is up when it is dialled first.
+    pub fn boot(&self, id: &MachineId, takes: Duration) {
+        let born = Instant::now() + takes;
+        let machine = Simulated::new(id, self.clock, self.clocks, born);
+        self.world.lock().machines.insert(id.clone(), machine);
     }
 
     /// What steps do that are started from now on.
@@ -85,9 +113,15 @@ impl SimLink {
 
     /// The connection breaks; the agent goes on and can be opened again.
     pub fn lose(&self, id: &MachineId, why: impl Into<String>) {
-        let reason = why.into();
+        let why = why.into();
+        self.machine(id, |machine| machine.disconnect(&why));
+    }
+
+    /// While true the machine answers nobody; its steps run on.
+    pub fn hang(&self, id: &MachineId, hangs: bool) {
         self.machine(id, |machine| {
-            machine.health.send_replace(Health::Lost { reason })
+            machine.hangs = hangs;
+            machine.disconnect("it does not answer");
         });
     }
 
@@ -112,17 +146,18 @@ impl SimLink {
 
     /// The agent's process dies and is started again; its steps run on.
     pub fn restart_agent(&self, id: &MachineId) {
-        let reason = "its agent restarts".to_owned();
         self.machine(id, |machine| {
             machine.agent.restart(machine.now());
-            machine.health.send_replace(Health::Lost { reason });
-            machine.touched.send_replace(());
+            machine.disconnect("its agent restarts");
         });
     }
 
     /// The connection is open and its agent answers.
     pub fn is_answering(&self, id: &MachineId) -> bool {
-        self.machine(id, |machine| machine.health.borrow().is_answering())
+        let number = self.number;
+        self.machine(id, |machine| {
+            machine.connection(number).borrow().is_answering()
+        })
     }
 
     /// The agent as it is now.
@@ -139,7 +174,7 @@ impl SimLink {
         let machine = world
             .machines
             .entry(id.clone())
-            .or_insert_with(|| Simulated::new(id, self.clock, self.clocks));
+            .or_insert_with(|| Simulated::new(id, self.clock, self.clocks, Instant::now()));
         with(machine)
     }
 
@@ -152,30 +187,46 @@ impl SimLink {
         script(step).within(step.timeout)
     }
 
-    /// Changes in the machine's connection and in its agent.
-    pub(super) fn watch(&self, id: &MachineId) -> (watch::Receiver<Health>, watch::Receiver<()>) {
-        self.machine(id, |machine| {
-            (machine.health.subscribe(), machine.touched.subscribe())
-        })
+    /// Told of each change in the machine's connections and in its agent. Who
+    /// waits is woken in the order of asking.
+    pub(super) fn touched(&self, id: &MachineId) -> Arc<Notify> {
+        self.machine(id, |machine| machine.touched.clone())
     }
 
-    /// Waits while the connection is broken; an error once there is none.
+    /// Waits while the connection is broken or the agent hangs; an error once
+    /// there is none.
     pub(super) async fn reach(&self, id: &MachineId) -> Result<(), String> {
-        // Both senders live as long as `self`.
+        // The sender lives as long as `self`.
         let _ = self.silent.subscribe().wait_for(|silent| !silent).await;
-        let (mut health, _) = self.watch(id);
+        let touched = self.touched(id);
         loop {
-            // Seen before the death is looked for, which comes with a change of it.
-            let seen = health.borrow_and_update().clone();
-            if let Some(why) = self.machine(id, |machine| machine.dead.clone()) {
-                return Err(why);
+            let mut changed = pin!(touched.notified());
+            changed.as_mut().enable();
+            let (dead, hangs, health) = self.machine(id, |machine| {
+                let health = machine.connection(self.number).borrow().clone();
+                (machine.dead.clone(), machine.hangs, health)
+            });
+            match (dead, health) {
+                (Some(why), _) => return Err(why),
+                (None, Health::Answering { .. }) if !hangs => return Ok(()),
+                (None, Health::Unconnected) => return Err("it is not connected".to_owned()),
+                (None, Health::Answering { .. } | Health::Lost { .. }) => changed.await,
             }
-            match seen {
-                Health::Answering { .. } => return Ok(()),
-                Health::Unconnected => return Err("it is not connected".to_owned()),
-                Health::Lost { .. } => {}
+        }
+    }
+
+    /// Waits until a machine is up that is being dialled.
+    async fn booted(&self, id: &MachineId) {
+        let born = self.machine(id, |machine| machine.born);
+        tokio::time::sleep_until(born).await;
+        let touched = self.touched(id);
+        loop {
+            let mut changed = pin!(touched.notified());
+            changed.as_mut().enable();
+            if !self.machine(id, |machine| machine.hangs) {
+                return;
             }
-            let _ = health.changed().await;
+            changed.await;
         }
     }
 
@@ -202,7 +253,7 @@ impl SimLink {
         call: Call,
         script: &SimStep,
     ) -> Result<(), CallError> {
-        self.machine(id, |machine| machine.call(call, script))
+        self.machine(id, |machine| machine.call(self.number, call, script))
     }
 }
 
@@ -256,8 +307,7 @@ impl AgentLink for SimLink {
                 machine: id.clone(),
             });
         }
-        // The machine's time begins when it is dialled first.
-        self.machine(id, |_| ());
+        self.booted(id).await;
         let connects_after = self.world.lock().connects_after;
         tokio::time::sleep(connects_after).await;
         // The sender lives as long as `self`.
@@ -283,9 +333,9 @@ impl AgentLink for SimLink {
         // Here a real agent gets its certificate: its key is pinned by now.
         self.machine(id, |machine| machine.agent.enrol(machine.now()));
         let opened = self.machine(id, |machine| {
-            machine.call(Call::Open { term }, &SimStep::exits(0))?;
+            machine.call(self.number, Call::Open { term }, &SimStep::exits(0))?;
             let at = self.clock.now();
-            machine.health.send_replace(Health::Answering { at });
+            machine.tell(self.number, Health::Answering { at });
             Ok(machine.agent.rules().report("simulated"))
         });
         match opened {
@@ -303,7 +353,7 @@ impl AgentLink for SimLink {
     }
 
     fn health(&self, id: &MachineId) -> watch::Receiver<Health> {
-        self.watch(id).0
+        self.machine(id, |machine| machine.connection(self.number).subscribe())
     }
 
     async fn renew(&self, id: &MachineId, term: Term) -> Result<(), LinkError> {
@@ -330,9 +380,7 @@ impl AgentLink for SimLink {
 
     /// Closes the connection. The machine's agent stays as it is, for the next runner.
     fn close(&self, id: &MachineId) {
-        self.machine(id, |machine| {
-            machine.health.send_replace(Health::Unconnected)
-        });
+        self.machine(id, |machine| machine.tell(self.number, Health::Unconnected));
     }
 }
 

@@ -1,7 +1,10 @@
-//! One simulated machine as its link knows it: its agent, the connection, and
-//! what a test has done to it.
+//! One simulated machine: its agent, the runners' connections to it, and what a
+//! test has done to it.
 
-use tokio::sync::watch;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::hash::hash;
@@ -11,17 +14,20 @@ use crate::clock::Clock;
 use crate::id::MachineId;
 use crate::link::{Health, KeyHash};
 
-/// One machine as the link knows it.
+/// One machine.
 pub(super) struct Simulated {
     pub(super) agent: SimAgent,
     pub(super) key: KeyHash,
-    pub(super) health: watch::Sender<Health>,
-    /// Raised whenever something was done to the agent.
-    pub(super) touched: watch::Sender<()>,
+    /// One a link: each runner has a connection of its own.
+    connections: BTreeMap<u64, watch::Sender<Health>>,
+    /// Told whenever something was done to the agent or to a connection.
+    pub(super) touched: Arc<Notify>,
     pub(super) dead: Option<String>,
+    /// It answers nobody, for now.
+    pub(super) hangs: bool,
     clock: Clock,
-    /// When it was dialled first: there its time begins.
-    born: Instant,
+    /// When it has booted: there its time begins.
+    pub(super) born: Instant,
     calls: u64,
     dies_at: Option<u64>,
 }
@@ -36,16 +42,17 @@ pub(super) enum CallError {
 }
 
 impl Simulated {
-    /// A machine that boots now.
-    pub(super) fn new(id: &MachineId, clock: Clock, clocks: Clocks) -> Self {
+    /// A machine that is up from `born` on.
+    pub(super) fn new(id: &MachineId, clock: Clock, clocks: Clocks, born: Instant) -> Self {
         Self {
             agent: SimAgent::new(Settings::new(clocks, BootId("simulated".into()))),
             key: key_of(id),
-            health: watch::Sender::new(Health::Unconnected),
-            touched: watch::Sender::new(()),
+            connections: BTreeMap::new(),
+            touched: Arc::new(Notify::new()),
             dead: None,
+            hangs: false,
             clock,
-            born: Instant::now(),
+            born,
             calls: 0,
             dies_at: None,
         }
@@ -58,10 +65,35 @@ impl Simulated {
         }
     }
 
+    pub(super) fn connection(&mut self, link: u64) -> &watch::Sender<Health> {
+        let unconnected = || watch::Sender::new(Health::Unconnected);
+        self.connections.entry(link).or_insert_with(unconnected)
+    }
+
+    /// The connection's health as it is from now on.
+    pub(super) fn tell(&mut self, link: u64, health: Health) {
+        self.connection(link).send_replace(health);
+        self.touched.notify_waiters();
+    }
+
+    /// All open connections break.
+    pub(super) fn disconnect(&mut self, why: &str) {
+        for connection in self.connections.values() {
+            let reason = why.to_owned();
+            connection.send_if_modified(|health| {
+                let connected = *health != Health::Unconnected;
+                if connected {
+                    *health = Health::Lost { reason };
+                }
+                connected
+            });
+        }
+        self.touched.notify_waiters();
+    }
+
     pub(super) fn die(&mut self, why: String) {
-        self.dead = Some(why.clone());
-        self.health.send_replace(Health::Lost { reason: why });
-        self.touched.send_replace(());
+        self.disconnect(&why);
+        self.dead = Some(why);
     }
 
     pub(super) fn die_at(&mut self, nth: u64) {
@@ -77,20 +109,29 @@ impl Simulated {
         self.dead.clone().map_or(Ok(()), Err)
     }
 
-    pub(super) fn call(&mut self, call: Call, script: &SimStep) -> Result<(), CallError> {
+    pub(super) fn call(
+        &mut self,
+        link: u64,
+        call: Call,
+        script: &SimStep,
+    ) -> Result<(), CallError> {
         let now = self.now();
         self.agent.advance(now);
         self.still_there().map_err(CallError::Gone)?;
         self.calls += 1;
         let answer = self.agent.call(call, script, now);
-        self.touched.send_replace(());
+        self.touched.notify_waiters();
         if self.dies_at == Some(self.calls) {
             self.die("it died".to_owned());
         }
         self.still_there().map_err(CallError::Gone)?;
-        if self.health.borrow().is_answering() {
-            self.health.send_replace(Health::Answering { at: now.at });
-        }
+        // Nobody waits for a connection to stay as it is.
+        self.connection(link).send_if_modified(|health| {
+            if health.is_answering() {
+                *health = Health::Answering { at: now.at };
+            }
+            false
+        });
         answer.map_err(CallError::Refused)
     }
 }
