@@ -27,6 +27,10 @@ const EVIDENCE_KEPT: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Book {
     machines: Map<MachineId, MachineEntry>,
+    /// Those of them that are draining.
+    draining: Set<MachineId>,
+    /// Those of them that are terminating.
+    terminating: Set<MachineId>,
     orders: Map<OrderId, Arc<OrderRow>>,
     stages: Map<StageId, StageSlot>,
     pub(super) size: Size,
@@ -95,6 +99,26 @@ pub(super) struct MachineEntry {
     pub(super) row: Arc<MachineRow>,
     /// Cancelled when nobody needs to tend it any more.
     pub(super) tended: CancellationToken,
+    /// Cancelled when it is gone or lost.
+    pub(super) over: CancellationToken,
+    salvage: Salvaging,
+}
+
+/// How far what is on a draining machine is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Salvaging {
+    NotBegun,
+    UnderWay,
+    Over,
+}
+
+/// A draining machine's next step.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Drained {
+    /// Save what is on it, and say so by [`Book::salvaged`].
+    Salvage(MachineId),
+    /// End it.
+    End(MachineId),
 }
 
 /// A stage that is not over.
@@ -154,34 +178,78 @@ impl Book {
     /// Takes a machine's committed row. An older one than is known is passed over.
     pub(super) fn put_machine(&mut self, row: Arc<MachineRow>) {
         let occupies = row.state.occupies_slot();
-        let known = self.machines.get_mut(row.id());
-        if let Some(known) = &known {
+        if let Some(known) = self.machines.get(row.id()) {
             if known.row.version >= row.version {
                 return;
             }
             self.counts[known.row.state as usize] -= 1;
         }
+        self.draining.remove(row.id());
+        self.terminating.remove(row.id());
         if !occupies {
             if let Some(gone) = self.machines.remove(row.id()) {
-                gone.tended.cancel();
+                gone.over.cancel();
             }
             return;
         }
         self.counts[row.state as usize] += 1;
+        match row.state {
+            MachineState::Draining => drop(self.draining.insert(row.id().clone())),
+            MachineState::Terminating => drop(self.terminating.insert(row.id().clone())),
+            _ => {}
+        }
         let leaving = matches!(
             row.state,
             MachineState::Draining | MachineState::Terminating
         );
-        if let Some(known) = known {
+        if let Some(known) = self.machines.get_mut(row.id()) {
             if leaving {
                 known.tended.cancel();
             }
             known.row = row;
         } else {
-            let tended = CancellationToken::new();
-            self.machines
-                .insert(row.id().clone(), MachineEntry { row, tended });
+            let over = CancellationToken::new();
+            let entry = MachineEntry {
+                tended: over.child_token(),
+                over,
+                salvage: Salvaging::NotBegun,
+                row,
+            };
+            self.machines.insert(entry.row.id().clone(), entry);
         }
+    }
+
+    /// What must be done with the draining machines. `salvages`: somebody
+    /// saves what is on those that a stage had; each is told of once.
+    pub(super) fn drained(&mut self, salvages: bool) -> Vec<Drained> {
+        let mut next = Vec::new();
+        for id in &self.draining {
+            let Some(entry) = self.machines.get_mut(id) else {
+                continue;
+            };
+            let served = entry.row.stage.is_some();
+            match entry.salvage {
+                Salvaging::NotBegun if salvages && served => {
+                    entry.salvage = Salvaging::UnderWay;
+                    next.push(Drained::Salvage(id.clone()));
+                }
+                Salvaging::UnderWay => {}
+                Salvaging::NotBegun | Salvaging::Over => next.push(Drained::End(id.clone())),
+            }
+        }
+        next
+    }
+
+    /// Nothing more is saved of the machine.
+    pub(super) fn salvaged(&mut self, id: &MachineId) {
+        if let Some(entry) = self.machines.get_mut(id) {
+            entry.salvage = Salvaging::Over;
+        }
+    }
+
+    /// Machines that the provider is told to end.
+    pub(super) fn terminating(&self) -> Vec<MachineId> {
+        self.terminating.iter().cloned().collect()
     }
 
     /// Takes an order's committed row.

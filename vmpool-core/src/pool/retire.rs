@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use super::advance::AdvanceError;
+use super::book::Drained;
+use super::keeper::JOURNAL_PAUSE;
 use super::launch::chain;
 use super::look::{Absence, Pause, in_time};
 use super::warm::Shared;
 use crate::id::MachineId;
+use crate::machine::MachineEvent;
 use crate::map::Map;
-use crate::machine::{MachineEvent, MachineState};
 use crate::provider::ListedState;
 
 /// Most machines named in one call.
@@ -29,18 +32,18 @@ impl Shared {
             let mut pause = Pause::new();
             loop {
                 self.begin_endings().await;
-                let ids = self.in_state(MachineState::Terminating);
+                let ids = self.book.lock().terminating();
                 endings.retain(|id, _| ids.contains(id));
                 if ids.is_empty() {
                     break;
                 }
                 self.call_terminate(&ids, &mut endings).await;
-                if self.in_state(MachineState::Terminating).is_empty() {
+                if self.book.lock().terminating().is_empty() {
                     continue;
                 }
                 self.confirm(&mut endings).await;
                 self.alarm(&mut endings);
-                if self.in_state(MachineState::Terminating).is_empty() {
+                if self.book.lock().terminating().is_empty() {
                     continue;
                 }
                 // A machine that joins meanwhile need not wait for the others.
@@ -53,25 +56,26 @@ impl Shared {
         }
     }
 
-    fn in_state(&self, state: MachineState) -> Vec<MachineId> {
-        let book = self.book.lock();
-        if book.count(state) == 0 {
-            return Vec::new();
-        }
-        let found = book.machines().filter(|entry| entry.row.state == state);
-        found.map(|entry| entry.row.id().clone()).collect()
-    }
-
-    /// Drained machines become terminating, durably, before the provider is called.
-    async fn begin_endings(&self) {
-        for id in self.in_state(MachineState::Draining) {
+    /// Drained machines become terminating, durably, before the provider is
+    /// called. What those hold that a stage had is saved before that.
+    async fn begin_endings(self: &Arc<Self>) {
+        let salvage = self.parts.salvage.as_ref();
+        let drained = self.book.lock().drained(salvage.is_some());
+        for next in drained {
+            let id = match (next, salvage) {
+                (Drained::Salvage(id), Some(by)) => {
+                    self.salvage_soon(id, by.clone());
+                    continue;
+                }
+                (Drained::Salvage(id) | Drained::End(id), _) => id,
+            };
             let begun = self
                 .advance(&id, MachineEvent::Terminate, "it is drained", None)
                 .await;
-            if let Err(super::advance::AdvanceError::Commit(error)) = begun {
+            if let Err(AdvanceError::Commit(error)) = begun {
                 self.trouble(Some(&id), format!("write down the end of {id}: {error}"));
                 self.retire.notify_one();
-                return tokio::time::sleep(super::keeper::JOURNAL_PAUSE).await;
+                return tokio::time::sleep(JOURNAL_PAUSE).await;
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmpool_core::pool::{AcquireError, PoolParts, PoolStatus};
+use vmpool_core::pool::{AcquireError, PoolParts, PoolStatus, Salvage};
 use vmpool_core::testkit::{FakeProvider, FaultPlan, SimLink, assert_accounted, eventually};
 use vmpool_core::{
     AcquireRequest, Clock, Journal, Lease, Pool, PoolConfig, Provider, WarmPool,
@@ -43,6 +43,25 @@ impl World {
         let provider = FakeProvider::with_plan(clock, plan);
         let link = SimLink::new(clock);
         let parts = PoolParts::new(wrap(provider.clone()), link.clone(), journal, clock);
+        Self::of(config, parts, provider, link).await
+    }
+
+    /// A pool whose machines hold something that `salvage` saves.
+    pub(crate) async fn saving(config: PoolConfig, salvage: Arc<dyn Salvage>) -> Self {
+        let clock = Clock::system();
+        let provider = FakeProvider::new(clock);
+        let link = SimLink::new(clock);
+        let journal = Arc::new(MemoryJournal::new());
+        let parts = PoolParts::new(provider.clone(), link.clone(), journal, clock);
+        Self::of(config, parts.with_salvage(salvage), provider, link).await
+    }
+
+    async fn of(
+        config: PoolConfig,
+        parts: PoolParts,
+        provider: Arc<FakeProvider>,
+        link: Arc<SimLink>,
+    ) -> Self {
         let pool = WarmPool::start(config.clone(), parts.clone())
             .await
             .expect("the pool starts");
@@ -53,6 +72,19 @@ impl World {
             config,
             parts,
         }
+    }
+
+    /// The pool is dropped as a crash drops it, and another starts on its journal.
+    pub(crate) async fn restart(self) -> Self {
+        let Self {
+            pool,
+            provider,
+            link,
+            config,
+            parts,
+        } = self;
+        drop(pool);
+        Self::of(config, parts, provider, link).await
     }
 
     pub(crate) fn status(&self) -> PoolStatus {

@@ -11,3 +11,4 @@ mod journal_histories;
 mod property;
 mod requests;
 mod restart;
+mod salvage;
