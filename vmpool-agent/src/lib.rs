@@ -4,7 +4,8 @@
 //! - [`Agents`]: enrols machines and keeps one connection to each
 //!   ([`AgentLink`](vmpool_core::AgentLink));
 //! - [`AgentExecutor`]: runs steps over those connections
-//!   ([`StepExecutor`](vmpool_core::StepExecutor)).
+//!   ([`StepExecutor`](vmpool_core::StepExecutor));
+//! - [`peer_server`], [`peer_client`]: how runners of the deployment know each other.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,6 +30,7 @@ mod dial;
 mod enrol;
 mod executor;
 mod link;
+mod peer;
 mod reason;
 mod tls;
 
@@ -36,3 +38,4 @@ pub use authority::{Authority, AuthorityError};
 pub use config::LinkConfig;
 pub use executor::AgentExecutor;
 pub use link::Agents;
+pub use peer::{peer_client, peer_server};

@@ -1,4 +1,4 @@
-//! The three kinds of certificate that a deployment has.
+//! The certificates that a deployment has: its CA's, runners' and machines'.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -44,12 +44,13 @@ pub(super) fn ca(
 pub(super) fn runner(
     issuer: &Issuer<'static, KeyPair>,
     name: &str,
+    purposes: &[ExtendedKeyUsagePurpose],
     now: SystemTime,
     end: SystemTime,
 ) -> Result<Arc<CertifiedKey>, AuthorityError> {
     let failed = |error: rcgen::Error| crypto("make the runner's certificate", &error);
     let key = KeyPair::generate().map_err(failed)?;
-    let certificate = leaf(name, ExtendedKeyUsagePurpose::ClientAuth, now, end)
+    let certificate = leaf(name, purposes, now, end)
         .and_then(|parameters| parameters.signed_by(&key, issuer))
         .map_err(failed)?;
     let signing = tls::provider()
@@ -72,7 +73,7 @@ pub(super) fn machine(
 ) -> Result<CertificateDer<'static>, AuthorityError> {
     let failed = |error: rcgen::Error| crypto("sign a machine's certificate", &error);
     let key = SubjectPublicKeyInfo::from_der(key).map_err(failed)?;
-    let certificate = leaf(name, ExtendedKeyUsagePurpose::ServerAuth, now, end)
+    let certificate = leaf(name, &[ExtendedKeyUsagePurpose::ServerAuth], now, end)
         .and_then(|parameters| parameters.signed_by(&key, issuer))
         .map_err(failed)?;
     Ok(certificate.der().clone())
@@ -80,7 +81,7 @@ pub(super) fn machine(
 
 fn leaf(
     name: &str,
-    purpose: ExtendedKeyUsagePurpose,
+    purposes: &[ExtendedKeyUsagePurpose],
     now: SystemTime,
     end: SystemTime,
 ) -> Result<CertificateParams, rcgen::Error> {
@@ -88,7 +89,7 @@ fn leaf(
     parameters.subject_alt_names = vec![rcgen::SanType::DnsName(name.try_into()?)];
     parameters.is_ca = IsCa::ExplicitNoCa;
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    parameters.extended_key_usages = vec![purpose];
+    parameters.extended_key_usages = purposes.to_vec();
     parameters.use_authority_key_identifier_extension = true;
     Ok(parameters)
 }

@@ -8,7 +8,8 @@
 //! Invariants:
 //! - the private key and the enrolment key are in memory and in one file that
 //!   only its owner can read; no other type, message or log has them;
-//! - a machine's certificate is for servers only, a runner's for clients only.
+//! - a machine's certificate is for servers only, a runner's for clients only;
+//!   one that runners show each other is for both, under a name that no agent obeys.
 
 mod certificates;
 mod file;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use rcgen::{Issuer, KeyPair};
+use rcgen::{ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
@@ -91,12 +92,15 @@ pub struct Authority {
     derived: Derived,
     deployment: DeploymentId,
     runner_name: String,
-    runner: Mutex<Option<Runner>>,
+    runner: Mutex<Option<Made>>,
+    peer_name: String,
+    peer: Mutex<Option<Made>>,
 }
 
-struct Runner {
+/// A certificate of this process, made anew when half of its life is over.
+struct Made {
     certified: Arc<CertifiedKey>,
-    made_at: SystemTime,
+    at: SystemTime,
 }
 
 impl fmt::Debug for Authority {
@@ -134,6 +138,7 @@ impl Authority {
             .add(ca.clone())
             .map_err(|error| crypto("read the CA's certificate", &error))?;
         let runner_name = format!("{}.runner.vmpool", material.deployment);
+        let peer_name = format!("{}.peer.vmpool", material.deployment);
         Ok(Self {
             issuer: Issuer::from_ca_cert_der(&ca, material.ca_key)
                 .map_err(|error| crypto("read the CA's certificate", &error))?,
@@ -143,6 +148,8 @@ impl Authority {
             deployment: material.deployment,
             runner_name,
             runner: Mutex::new(None),
+            peer_name,
+            peer: Mutex::new(None),
         })
     }
 
@@ -159,6 +166,11 @@ impl Authority {
     /// The name that the certificates of this deployment's runners carry.
     pub fn runner_name(&self) -> &str {
         &self.runner_name
+    }
+
+    /// The name that runners of this deployment show each other.
+    pub fn peer_name(&self) -> &str {
+        &self.peer_name
     }
 
     /// The enrolment secret of an order's attempt: the same each time.
@@ -191,20 +203,39 @@ impl Authority {
         &self.roots
     }
 
-    /// This runner's certificate of the moment.
+    /// This runner's certificate of the moment: what agents obey.
     pub(crate) fn runner(&self, now: SystemTime) -> Result<Arc<CertifiedKey>, AuthorityError> {
-        let mut runner = self.runner.lock();
-        if let Some(runner) = &*runner {
+        let purposes = [ExtendedKeyUsagePurpose::ClientAuth];
+        self.made(&self.runner, &self.runner_name, &purposes, now)
+    }
+
+    /// This runner's certificate of the moment: what other runners talk to.
+    pub(crate) fn peer(&self, now: SystemTime) -> Result<Arc<CertifiedKey>, AuthorityError> {
+        let purposes = [
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
+        self.made(&self.peer, &self.peer_name, &purposes, now)
+    }
+
+    fn made(
+        &self,
+        last: &Mutex<Option<Made>>,
+        name: &str,
+        purposes: &[ExtendedKeyUsagePurpose],
+        now: SystemTime,
+    ) -> Result<Arc<CertifiedKey>, AuthorityError> {
+        let mut last = last.lock();
+        if let Some(last) = &*last {
             // A clock that ran backwards counts as no time at all.
-            if now.duration_since(runner.made_at).unwrap_or_default() < RUNNER_LIFE / 2 {
-                return Ok(Arc::clone(&runner.certified));
+            if now.duration_since(last.at).unwrap_or_default() < RUNNER_LIFE / 2 {
+                return Ok(Arc::clone(&last.certified));
             }
         }
-        let certified =
-            certificates::runner(&self.issuer, &self.runner_name, now, now + RUNNER_LIFE)?;
-        *runner = Some(Runner {
+        let certified = certificates::runner(&self.issuer, name, purposes, now, now + RUNNER_LIFE)?;
+        *last = Some(Made {
             certified: Arc::clone(&certified),
-            made_at: now,
+            at: now,
         });
         Ok(certified)
     }
