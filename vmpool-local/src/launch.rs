@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 
 use lite_engine::supervisor::{self, Links, Record, Request};
 use tokio::process::{Child, Command};
+use vmpool_core::agent::Clocks;
 use vmpool_core::{
     ErrorKind, LaunchOrder, LaunchOutcome, Launched, MachineId, OrderDraft, ProviderError,
     SecretBytes,
@@ -27,10 +28,16 @@ use crate::root::machine_id;
 /// How often a folder that exists and then does not is looked for again.
 const TRIES: usize = 3;
 
-pub(crate) fn render(draft: &OrderDraft<'_>) -> Result<SecretBytes, ProviderError> {
+/// `clocks` are the provider's own, where it has some.
+pub(crate) fn render(
+    draft: &OrderDraft<'_>,
+    clocks: Option<Clocks>,
+) -> Result<SecretBytes, ProviderError> {
+    let mut bootstrap = draft.bootstrap.clone();
+    bootstrap.clocks = clocks.unwrap_or(bootstrap.clocks);
     let request = Request {
         tags: draft.tags.clone(),
-        bootstrap: draft.bootstrap.clone(),
+        bootstrap,
     };
     request.to_bytes().map_err(|error| {
         ProviderError::new(

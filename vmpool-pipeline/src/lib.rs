@@ -8,6 +8,7 @@
 //! | know who runs, and in which order | [`Schedule`], from [`Facts`] about the build |
 //! | run a step's commands | [`script()`], one shell script |
 //! | give the steps their environment | [`build_variables`], [`stage_variables`], [`step_variables`] |
+//! | read a runner's pool file | [`parse_pool_file`] |
 //!
 //! `.vmpool.yml` is Drone's format and `timeout` on pipelines and steps (`90s`,
 //! `10m`, `1h30m`). What it does not know it refuses; a Drone file's unknown
@@ -48,6 +49,7 @@ mod graph;
 mod keys;
 mod model;
 mod parse;
+mod pool_file;
 mod script;
 mod substitute;
 mod variables;
@@ -63,6 +65,7 @@ pub use model::{
     ScalarKind, Setting, Step, Volume, VolumeSource, Workspace,
 };
 pub use parse::{Dialect, Parsed, parse};
+pub use pool_file::{LocalSpec, PoolDeadlines, PoolFile, PoolPlatform, PoolSpec, parse_pool_file};
 pub use script::script;
 pub use substitute::Variables;
 pub use variables::{
