@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut ours = ours().await?;
+        let mut ours = ours(TASKS, MACHINES, CLAIMS).await?;
         let mut deadpool = deadpool().await?;
         let mut bb8 = bb8().await?;
         Ok(vec![Row {
@@ -41,17 +41,19 @@ async fn joined(tasks: JoinSet<Result<Spread>>) -> Result<Spread> {
     Ok(spreads.into_iter().fold(Spread::default(), Spread::join))
 }
 
-async fn ours() -> Result<Spread> {
+/// `tasks` tasks that each claim `claims` times, on `machines` machines.
+pub(crate) async fn ours(tasks: usize, machines: usize, claims: usize) -> Result<Spread> {
     let queue = ReadyQueue::new();
-    (0..MACHINES).for_each(|machine| queue.offer(machine));
+    (0..machines).for_each(|machine| queue.offer(machine));
+    let most = tasks;
     let mut tasks = JoinSet::new();
-    for _ in 0..TASKS {
+    for _ in 0..most {
         let queue = queue.clone();
         tasks.spawn(async move {
-            let mut spread = Spread::with_capacity(CLAIMS);
-            for _ in 0..CLAIMS {
+            let mut spread = Spread::with_capacity(claims);
+            for _ in 0..claims {
                 let begun = Instant::now();
-                let claim = match queue.claim(TASKS) {
+                let claim = match queue.claim(most) {
                     Ok(Claiming::Now(claim)) => claim,
                     Ok(Claiming::Later(wait)) => wait.await.map_err(|e| anyhow!("{e:?}"))?,
                     Err(refusal) => return Err(anyhow!("{refusal:?}")),

@@ -7,6 +7,7 @@ mod claim;
 mod contended;
 mod machine;
 mod memory;
+mod plot;
 mod spread;
 mod step;
 mod table;
@@ -42,6 +43,10 @@ fn measure() -> Result<()> {
         rows.extend(bench()?);
     }
     rows.extend(machine::agent_size());
+    if let Some(file) = std::env::var_os("VMPOOL_PLOT") {
+        eprintln!("measuring claims by tasks and machines …");
+        plot::draw(std::path::Path::new(&file))?;
+    }
     if markdown {
         table::print_markdown(&rows, &machine::describe());
     } else {

@@ -27,6 +27,7 @@ pub(crate) fn print_markdown(rows: &[Row], machine: &str) {
     {
         println!("| {what} | {budget} | {ours} | {baseline} |");
     }
+    println!("\n![claim latency against pool size and concurrency](latency.svg)");
     println!("\n{NOTES}");
 }
 
@@ -49,5 +50,6 @@ What the rows mean:
 - The clock's own 20 to 25 ns are inside every claim's figure.
 - *Claim of a ready machine* is `WarmPool::acquire`, from the request to the lease, with the claim written to the memory journal: two rows, two events, one compare-and-swap each. The baselines hand out an object from memory and write nothing down. It is over its budget. Timers between its parts put more than half of it into the journal's commit (a boxed future, seven look-ups, two events), the rest into making the two rows and entering them into the pool's memory; the slowest hundredth are the first claims of each round of 50, on cold caches.
 - *64 tasks on 8 machines* drives the pool's ready queue, the part that decides who is next, with machines that come back: each of 64 tasks claims, yields once and gives back. A pool never takes a machine back from a stage, so the whole pool has no such cycle; the baselines have.
+- The picture drives the same queue with other numbers of tasks and machines.
 - *A step `true`* is `AgentExecutor::run` to its result, over mutual TLS, on an agent of the local provider. The baseline forks, executes and waits for `sh -c true` in the benching process.
 - *A million lines* is `seq 1000000` with 50 secrets to mask, until its last byte is in the caller's sink; the whole masked log is on the agent's disk too.";

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use crate::agent;
 use crate::parts::{cargo_command, workspace};
 
-/// Measures, and writes docs/benchmarks.md.
+/// Measures, and writes docs/benchmarks.md and its picture.
 pub(crate) fn run() -> Result<()> {
     let agent = agent::build()?;
     let agent_size = agent::size(&agent)?;
@@ -21,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
     ];
     let output = cargo_command(&args)
         .env("VMPOOL_AGENT", &agent)
+        .env("VMPOOL_PLOT", workspace().join("docs").join("latency.svg"))
         .env("VMPOOL_AGENT_SIZE", agent_size.to_string())
         .stderr(std::process::Stdio::inherit())
         .output()
