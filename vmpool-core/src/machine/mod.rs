@@ -5,6 +5,8 @@
 //!                   ├─► suspending ─► suspended ─► resuming ─► ready
 //!                   └─► draining (idle, sick, old spec, old age)
 //! any ─► lost: gone without our asking
+//! gone, lost ─► terminating: the provider shows it all the same
+//! booting ─► claimed: its agent has a stage that a lost journal gave it
 //! ```
 //!
 //! [`next`] is the whole of it: pure, exhaustive, and what a journal replays.

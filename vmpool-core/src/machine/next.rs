@@ -92,11 +92,16 @@ pub enum MachineEvent {
     Terminate,
     /// The provider said `terminated`, or proved it absent.
     ProviderSaysGone,
+    /// Its agent is connected and has a stage that the journal does not know:
+    /// it served that before the journal was lost.
+    Adopt,
+    /// It counted as over, and the provider shows it alive.
+    ShownAlive,
 }
 
 impl MachineEvent {
     /// Every event.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Connected,
         Self::Claim,
         Self::Drain,
@@ -105,6 +110,8 @@ impl MachineEvent {
         Self::Resume,
         Self::Terminate,
         Self::ProviderSaysGone,
+        Self::Adopt,
+        Self::ShownAlive,
     ];
 }
 
@@ -148,6 +155,7 @@ pub fn next(
     Ok(match (state, event) {
         (S::Booting | S::Resuming, E::Connected) => (S::Ready, &[Offer]),
         (S::Ready, E::Claim) => (S::Claimed, &[Refill]),
+        (S::Booting, E::Adopt) => (S::Claimed, &[]),
         (S::Ready, E::Suspend) => (S::Suspending, &[Refill]),
         (S::Suspending, E::Slept) => (S::Suspended, &[]),
         (S::Suspended, E::Resume) => (S::Resuming, &[]),
@@ -156,7 +164,10 @@ pub fn next(
         (S::Booting | S::Ready | S::Suspending | S::Suspended | S::Resuming, E::Drain) => {
             (S::Draining, &[Refill])
         }
-        (S::Draining, E::Terminate) => (S::Terminating, &[CallTerminate]),
+        // What is shown alive after its end is told to end again (P1).
+        (S::Draining, E::Terminate) | (S::Gone | S::Lost, E::ShownAlive) => {
+            (S::Terminating, &[CallTerminate])
+        }
 
         (S::Terminating, E::ProviderSaysGone) => (S::Gone, &[Forget, Refill]),
         (S::Claimed, E::ProviderSaysGone) => (S::Lost, &[EndStage, Forget, Refill]),

@@ -8,17 +8,17 @@ use super::{MachineEvent, MachineState, Refused, next};
 fn expected(state: MachineState, event: MachineEvent) -> Option<MachineState> {
     #[rustfmt::skip]
     #[expect(clippy::match_same_arms, reason = "a row a state, as in a table")]
-    let row: [Option<MachineState>; 8] = match state {
-        // connected, claim, drain, suspend, slept, resume, terminate, provider says gone
-        S::Booting     => [Some(S::Ready), None, Some(S::Draining), None, None, None, None, Some(S::Lost)],
-        S::Ready       => [None, Some(S::Claimed), Some(S::Draining), Some(S::Suspending), None, None, None, Some(S::Lost)],
-        S::Claimed     => [None, None, Some(S::Draining), None, None, None, None, Some(S::Lost)],
-        S::Suspending  => [None, None, Some(S::Draining), None, Some(S::Suspended), None, None, Some(S::Lost)],
-        S::Suspended   => [None, None, Some(S::Draining), None, None, Some(S::Resuming), None, Some(S::Lost)],
-        S::Resuming    => [Some(S::Ready), None, Some(S::Draining), None, None, None, None, Some(S::Lost)],
-        S::Draining    => [None, None, None, None, None, None, Some(S::Terminating), Some(S::Lost)],
-        S::Terminating => [None, None, None, None, None, None, None, Some(S::Gone)],
-        S::Gone | S::Lost => [None; 8],
+    let row: [Option<MachineState>; 10] = match state {
+        // connected, claim, drain, suspend, slept, resume, terminate, provider says gone, adopt, shown alive
+        S::Booting     => [Some(S::Ready), None, Some(S::Draining), None, None, None, None, Some(S::Lost), Some(S::Claimed), None],
+        S::Ready       => [None, Some(S::Claimed), Some(S::Draining), Some(S::Suspending), None, None, None, Some(S::Lost), None, None],
+        S::Claimed     => [None, None, Some(S::Draining), None, None, None, None, Some(S::Lost), None, None],
+        S::Suspending  => [None, None, Some(S::Draining), None, Some(S::Suspended), None, None, Some(S::Lost), None, None],
+        S::Suspended   => [None, None, Some(S::Draining), None, None, Some(S::Resuming), None, Some(S::Lost), None, None],
+        S::Resuming    => [Some(S::Ready), None, Some(S::Draining), None, None, None, None, Some(S::Lost), None, None],
+        S::Draining    => [None, None, None, None, None, None, Some(S::Terminating), Some(S::Lost), None, None],
+        S::Terminating => [None, None, None, None, None, None, None, Some(S::Gone), None, None],
+        S::Gone | S::Lost => [None, None, None, None, None, None, None, None, None, Some(S::Terminating)],
     };
     let column = MachineEvent::ALL
         .iter()
@@ -75,9 +75,12 @@ fn p1_every_living_state_leads_to_an_end_and_only_the_provider_ends_it() {
 }
 
 #[test]
-fn an_end_is_final() {
+fn p1_what_counts_as_over_is_only_ever_ended_again() {
     for event in MachineEvent::ALL {
-        assert!(next(S::Gone, event).is_err());
-        assert!(next(S::Lost, event).is_err());
+        for over in [S::Gone, S::Lost] {
+            let after = next(over, event).map(|(state, _)| state).ok();
+            let again = (event == E::ShownAlive).then_some(S::Terminating);
+            assert_eq!(after, again, "{over} + {event:?}");
+        }
     }
 }

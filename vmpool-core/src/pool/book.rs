@@ -18,6 +18,7 @@ use crate::journal::{MachineRow, OrderRow, StageRow, StepRow};
 use crate::machine::MachineState;
 use crate::map::{Map, Set};
 use crate::pool::{Evidence, Origin};
+use crate::reconcile::Known;
 use crate::stage::StageState;
 
 /// Failures kept for people and for the requests that wait.
@@ -32,6 +33,8 @@ pub(super) struct Book {
     /// Those of them that are terminating.
     terminating: Set<MachineId>,
     orders: Map<OrderId, Arc<OrderRow>>,
+    /// Those of them whose launch is over, so that listings must tell.
+    settling: Set<OrderId>,
     stages: Map<StageId, StageSlot>,
     pub(super) size: Size,
     counts: [u32; MachineState::ALL.len()],
@@ -263,9 +266,35 @@ impl Book {
         self.open += row.state.open;
         if row.state.is_settled() {
             self.orders.remove(&row.id);
+            self.settling.remove(&row.id);
         } else {
             self.orders.insert(row.id.clone(), row);
         }
+    }
+
+    /// Those of them for longer than `patience`.
+    pub(super) fn terminating_since(&self, now: Timestamp, patience: Duration) -> Set<MachineId> {
+        let late = self.terminating.iter().filter(|id| {
+            let entry = self.machines.get(*id);
+            entry.is_some_and(|entry| now.since(entry.row.since) > patience)
+        });
+        late.cloned().collect()
+    }
+
+    /// Nobody waits for the order's launch any more: listings tell what it got.
+    pub(super) fn settle_by_listings(&mut self, id: &OrderId) {
+        if self.orders.contains_key(id) {
+            self.settling.insert(id.clone());
+        }
+    }
+
+    /// What is held against a listing.
+    pub(super) fn known(&self) -> Known {
+        let orders = self.orders.values();
+        Known::new(
+            self.machines.values().map(|entry| entry.row.clone()),
+            orders.map(|row| (row.clone(), self.settling.contains(&row.id))),
+        )
     }
 
     /// A stage that has its machine.

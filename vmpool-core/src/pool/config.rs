@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::id::{DeploymentId, Owner, PoolName};
+use crate::reconcile::ReconcileConfig;
 
 /// A pool's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct PoolConfig {
     /// A machine is replaced when it could no longer finish a stage of
     /// [`Deadlines::stage`] before this age, but not in the first half of it.
     pub max_age: Duration,
+    /// How it is held against its provider.
+    pub reconcile: ReconcileConfig,
 }
 
 impl PoolConfig {
@@ -38,6 +41,7 @@ impl PoolConfig {
             max_waiting: 10_000,
             deadlines: Deadlines::default(),
             max_age: Duration::from_hours(72),
+            reconcile: ReconcileConfig::default(),
         }
     }
 }

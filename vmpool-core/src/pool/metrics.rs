@@ -7,6 +7,9 @@
 //! | `vmpool_acquire_refused_total` | counter | `pool` |
 //! | `vmpool_slots` | gauge | `pool` |
 //! | `vmpool_troubles_total` | counter | `pool` |
+//! | `vmpool_unaccounted_machines` | gauge | `pool` |
+//! | `vmpool_reconcile_seconds` | histogram | `pool` |
+//! | `vmpool_reconcile_held_back_total` | counter | `pool` |
 
 use std::time::Duration;
 
@@ -20,6 +23,9 @@ pub(super) struct Metrics {
     refused: Counter,
     slots: Gauge,
     troubles: Counter,
+    unaccounted: Gauge,
+    passes: Histogram,
+    held_back: Counter,
 }
 
 impl Metrics {
@@ -29,7 +35,10 @@ impl Metrics {
             acquired: metrics::histogram!("vmpool_acquire_seconds", "pool" => pool.clone()),
             refused: metrics::counter!("vmpool_acquire_refused_total", "pool" => pool.clone()),
             slots: metrics::gauge!("vmpool_slots", "pool" => pool.clone()),
-            troubles: metrics::counter!("vmpool_troubles_total", "pool" => pool),
+            troubles: metrics::counter!("vmpool_troubles_total", "pool" => pool.clone()),
+            unaccounted: metrics::gauge!("vmpool_unaccounted_machines", "pool" => pool.clone()),
+            passes: metrics::histogram!("vmpool_reconcile_seconds", "pool" => pool.clone()),
+            held_back: metrics::counter!("vmpool_reconcile_held_back_total", "pool" => pool),
         }
     }
 
@@ -51,5 +60,16 @@ impl Metrics {
     /// Something went wrong.
     pub(super) fn trouble(&self) {
         self.troubles.increment(1);
+    }
+
+    /// A pass over a listing took so long, and left so many machines unaccounted for.
+    pub(super) fn reconciled(&self, unaccounted: u32, took: Duration) {
+        self.unaccounted.set(f64::from(unaccounted));
+        self.passes.record(took.as_secs_f64());
+    }
+
+    /// So many machines were not ended, for the bound of one pass.
+    pub(super) fn held_back(&self, machines: u32) {
+        self.held_back.increment(u64::from(machines));
     }
 }

@@ -12,6 +12,7 @@ mod look;
 mod metrics;
 mod note;
 mod queue;
+mod reconcile;
 mod request;
 mod retire;
 mod salvage;
@@ -39,7 +40,7 @@ pub use request::{
     TryAcquireError,
 };
 pub use salvage::Salvage;
-pub use status::{MachineStatus, PoolStatus};
+pub use status::{MachineStatus, PoolStatus, Waiter};
 pub use warm::{Leftovers, PoolParts, Rule, StartError, WarmPool};
 
 use crate::id::{StageId, Term};

@@ -6,43 +6,35 @@ use super::advance::AdvanceError;
 use super::book::Drained;
 use super::keeper::JOURNAL_PAUSE;
 use super::launch::chain;
-use super::look::{Absence, Pause, in_time};
+use super::look::{Pause, in_time};
 use super::warm::Shared;
 use crate::id::MachineId;
 use crate::machine::MachineEvent;
-use crate::map::Map;
-use crate::provider::ListedState;
+use crate::map::Set;
 
 /// Most machines named in one call.
 const BATCH: usize = 100;
 
-/// What the retirer remembers of a machine that it ends.
-#[derive(Debug, Default)]
-struct Ending {
-    absence: Absence,
-    alarmed: bool,
-}
-
 impl Shared {
     /// The retirer's loop: one task ends all machines of the pool.
     pub(super) async fn retire(self: Arc<Self>) {
-        let mut endings: Map<MachineId, Ending> = Map::default();
+        let mut alarmed = Set::default();
         loop {
             self.retire.notified().await;
             let mut pause = Pause::new();
             loop {
                 self.begin_endings().await;
                 let ids = self.book.lock().terminating();
-                endings.retain(|id, _| ids.contains(id));
                 if ids.is_empty() {
                     break;
                 }
-                self.call_terminate(&ids, &mut endings).await;
+                self.call_terminate(&ids).await;
                 if self.book.lock().terminating().is_empty() {
                     continue;
                 }
-                self.confirm(&mut endings).await;
-                self.alarm(&mut endings);
+                // Those without a word yet: does a listing show them?
+                self.look().await;
+                self.alarm(&mut alarmed);
                 if self.book.lock().terminating().is_empty() {
                     continue;
                 }
@@ -80,14 +72,13 @@ impl Shared {
         }
     }
 
-    async fn call_terminate(&self, ids: &[MachineId], endings: &mut Map<MachineId, Ending>) {
+    /// Calls again and again change nothing, but are not made while another
+    /// runner may rule the pool.
+    async fn call_terminate(&self, ids: &[MachineId]) {
         for batch in ids.chunks(BATCH) {
+            self.allowed().await;
             let call = self.parts.provider.terminate(batch);
-            let answer = in_time("terminate machines", call).await;
-            for id in batch {
-                endings.entry(id.clone()).or_default();
-            }
-            match answer {
+            match in_time("terminate machines", call).await {
                 Ok(answer) => {
                     for id in answer.gone {
                         self.provider_says_gone(&id, "the provider terminated it")
@@ -99,42 +90,15 @@ impl Shared {
         }
     }
 
-    /// Those without a word yet: does a listing show them?
-    async fn confirm(&self, endings: &mut Map<MachineId, Ending>) {
-        let Some(listing) = self.look().await else {
-            return;
-        };
-        let window = self.capabilities.consistency_window;
-        for (id, ending) in endings {
-            let row = self.book.lock().machine(id).map(|entry| entry.row.clone());
-            let Some(row) = row else { continue };
-            // The first call counts: the ones that repeat it change nothing, and
-            // come too often for a listing to be later than the last of them.
-            let called_at = row.called_at.unwrap_or(row.since);
-            let listed = listing.machines.iter().find(|listed| listed.id == *id);
-            match listed {
-                // The look took it in already.
-                Some(listed) if listed.state == ListedState::Terminated => {}
-                Some(_) => ending.absence.present(),
-                None if ending.absence.missing(&listing, called_at, window) => {
-                    self.provider_says_gone(id, "two listings do not show it")
-                        .await;
-                }
-                None => {}
-            }
-        }
-    }
-
-    fn alarm(&self, endings: &mut Map<MachineId, Ending>) {
+    /// Tells once of each machine that does not end.
+    fn alarm(&self, alarmed: &mut Set<MachineId>) {
         let patience = self.config.deadlines.terminating;
-        let now = self.now();
-        for (id, ending) in endings {
-            let since = self.book.lock().machine(id).map(|entry| entry.row.since);
-            let Some(since) = since else { continue };
-            if !ending.alarmed && now.since(since) > patience {
-                ending.alarmed = true;
+        let late = self.book.lock().terminating_since(self.now(), patience);
+        alarmed.retain(|id| late.contains(id));
+        for id in late {
+            if alarmed.insert(id.clone()) {
                 tracing::error!(pool = %self.name, machine = %id, "the provider does not end it");
-                self.trouble(Some(id), format!("{id} is not gone after {patience:?}"));
+                self.trouble(Some(&id), format!("{id} is not gone after {patience:?}"));
             }
         }
     }

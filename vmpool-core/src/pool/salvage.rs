@@ -53,6 +53,7 @@ impl Shared {
             let patience = shared.config.deadlines.draining;
             let saved = tokio::time::timeout(patience, shared.salvage(&salvaged.id, &*by));
             tokio::select! {
+                biased;
                 // There is nothing left to save it from.
                 () = over.cancelled() => {}
                 saved = saved => if saved.is_err() {

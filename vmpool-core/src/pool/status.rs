@@ -1,5 +1,7 @@
 //! A pool at one moment, for people and programs.
 
+use std::borrow::Cow;
+
 use crate::clock::Timestamp;
 use crate::id::{MachineId, PoolName, StageId, Term};
 use crate::machine::MachineState;
@@ -30,6 +32,12 @@ pub struct PoolStatus {
     pub waiting: u32,
     /// Why the pool takes no requests, if it takes none.
     pub stopped: Option<String>,
+    /// Why nothing is ordered now, and until when.
+    pub held_off: Option<String>,
+    /// Machines that are not accounted for; must be zero (P1).
+    pub unaccounted: u32,
+    /// The requests that wait, the longest waiting first.
+    pub waiters: Vec<Waiter>,
     /// Its machines.
     pub machines: Vec<MachineStatus>,
     /// What went wrong lately, the latest last.
@@ -47,4 +55,15 @@ pub struct MachineStatus {
     pub since: Timestamp,
     /// The stage that has it.
     pub stage: Option<StageId>,
+    /// Why it is in that state.
+    pub cause: Cow<'static, str>,
+}
+
+/// A request that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiter {
+    /// The stage.
+    pub stage: StageId,
+    /// Since when.
+    pub since: Timestamp,
 }

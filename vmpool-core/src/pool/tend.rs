@@ -179,7 +179,7 @@ impl Shared {
                     return match self.tended_row(id).map(|row| row.state) {
                         Some(MachineState::Claimed) => {
                             // The provider may know already that it is gone.
-                            self.look().await;
+                            self.look_soon();
                             Ended::Reconnect(lost)
                         }
                         _ => Ended::Drain(lost),

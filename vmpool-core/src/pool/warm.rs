@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::book::{Book, Size};
 use super::events::Announcer;
 use super::metrics::Metrics;
+use super::reconcile::Looks;
 use super::{
     AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, MachineStatus, NoteError,
     Origin, Pool, PoolConfig, PoolEvent, PoolEvents, PoolStatus, ReadyQueue, ReleaseError,
@@ -145,6 +147,8 @@ pub(super) struct Shared {
     pub(super) work: Notify,
     /// Wakes who ends machines.
     pub(super) retire: Notify,
+    /// Wakes who holds the book against the provider.
+    pub(super) looks: Looks,
     /// Slots in use: what a shut-down waits for.
     pub(super) occupied: watch::Sender<u32>,
     pub(super) announcer: Announcer,
@@ -220,6 +224,7 @@ impl WarmPool {
             queue: ReadyQueue::new(),
             work: Notify::new(),
             retire: Notify::new(),
+            looks: Looks::default(),
             occupied: watch::Sender::new(0),
             announcer: Announcer::new(),
             tasks: TaskTracker::new(),
@@ -228,6 +233,7 @@ impl WarmPool {
         shared.resume(rows);
         shared.spawn_vital("keeper", shared.clone().keep());
         shared.spawn_vital("retirer", shared.clone().retire());
+        shared.spawn_vital("reconciler", shared.clone().reconcile());
         Ok(Self {
             shared,
             _stop: Arc::new(stop.drop_guard()),
@@ -350,6 +356,16 @@ impl Shared {
         self.parts.clock.now()
     }
 
+    /// Waits until the pool's lease holds: before that nothing is written, nor
+    /// is the provider told anything.
+    pub(super) async fn allowed(&self) {
+        let mut may_write = self.may_write.clone();
+        if may_write.wait_for(|may| *may).await.is_err() {
+            // Nobody will ever say so.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Runs `task` until it ends or the pool stops, whichever is first.
     pub(super) fn spawn(
         &self,
@@ -440,6 +456,7 @@ impl Shared {
             state: entry.row.state,
             since: entry.row.since,
             stage: entry.row.stage.clone(),
+            cause: entry.row.cause.clone(),
         });
         PoolStatus {
             name: self.name.clone(),
@@ -453,6 +470,9 @@ impl Shared {
             ending: book.count(S::Draining) + book.count(S::Terminating),
             waiting,
             stopped: book.stopped.as_deref().map(str::to_owned),
+            held_off: None,
+            unaccounted: self.looks.unaccounted.load(Ordering::Relaxed),
+            waiters: Vec::new(),
             machines: machines.collect(),
             evidence: book.evidence(Timestamp(0)),
         }

@@ -1,0 +1,330 @@
+//! The reconciler at work: one task that asks the provider what it has, now and
+//! then and whenever somebody wants to know, and carries out what
+//! [`reconcile::plan`] says.
+//!
+//! Whoever waits for a listing's word (an order whose launch never answered, a
+//! machine that is told to end or has no address yet) asks here, so that one
+//! listing serves all, and nobody goes through it alone.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::PoolEvent;
+use super::look::Pause;
+use super::warm::Shared;
+use crate::account::Priority;
+use crate::id::{MachineId, OrderId, Version};
+use crate::journal::{Change, CommitError, MachineRow, Row};
+use crate::link::Machine;
+use crate::machine::{self, MachineEvent, MachineState};
+use crate::order::OrderEvent;
+use crate::provider::{Listed, Listing};
+use crate::reconcile::{self, Absences, Action, Input, Past};
+
+/// Whoever asks for a look waits for it no longer than this.
+const LOOK_PATIENCE: Duration = Duration::from_mins(2);
+/// Rows written in one transaction.
+const BATCH: usize = 100;
+
+/// Those who ask for a look, and those who have been served.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    asked: watch::Sender<u64>,
+    answered: watch::Sender<u64>,
+    /// What the last pass could not account for.
+    pub(super) unaccounted: AtomicU32,
+}
+
+/// What the reconciler keeps from one pass to the next.
+struct Passes {
+    absences: Absences,
+    /// What may still be ended before the next regular pass.
+    may_end: u32,
+    alarmed: bool,
+}
+
+impl Shared {
+    /// Returns when a listing that was begun after this call has been taken
+    /// in, or could not be had.
+    pub(super) async fn look(&self) {
+        let mut ours = 0;
+        self.looks.asked.send_modify(|asked| {
+            *asked += 1;
+            ours = *asked;
+        });
+        let mut answered = self.looks.answered.subscribe();
+        let answer = answered.wait_for(|answered| *answered >= ours);
+        // Too late or never: whoever asked looks at what is known, and asks again.
+        let _ = tokio::time::timeout(LOOK_PATIENCE, answer).await;
+    }
+
+    /// As [`Shared::look`], for whoever need not wait.
+    pub(super) fn look_soon(&self) {
+        self.looks.asked.send_modify(|asked| *asked += 1);
+    }
+
+    /// Waits until listings have told what became of an order whose launch
+    /// never answered. From now on nobody but the reconciler changes it.
+    pub(super) async fn settle(&self, id: &OrderId) {
+        self.book.lock().settle_by_listings(id);
+        let mut pause = Pause::new();
+        while self.book.lock().order(id).is_some() {
+            self.look().await;
+            pause.wait().await;
+        }
+    }
+
+    /// The reconciler's loop.
+    pub(super) async fn reconcile(self: Arc<Self>) {
+        let config = self.config.reconcile;
+        let mut ticks = tokio::time::interval(config.every.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked = self.looks.asked.subscribe();
+        let mut passes = Passes {
+            absences: Absences::default(),
+            may_end: config.most_terminations,
+            alarmed: false,
+        };
+        loop {
+            let regular = tokio::select! {
+                biased;
+                _ = ticks.tick() => true,
+                // The sender lives as long as `self`.
+                _ = asked.changed() => false,
+            };
+            if regular {
+                passes.may_end = config.most_terminations;
+                passes.alarmed = false;
+            }
+            let priority = match asked.has_changed() {
+                Ok(false) if regular => Priority::Audit,
+                _ => self.urgency(),
+            };
+            // Who asks while the provider is waited for may have come too late.
+            let serves = *asked.borrow_and_update();
+            if *self.may_write.borrow()
+                && let Some(listing) = self.list(priority).await
+            {
+                self.pass(&listing, &mut passes).await;
+            }
+            self.looks.answered.send_replace(serves);
+        }
+    }
+
+    /// For what the look was asked for, by what the pool is at.
+    fn urgency(&self) -> Priority {
+        if !self.book.lock().terminating().is_empty() {
+            Priority::Terminate
+        } else if self.queue.waiting() > 0 {
+            Priority::Request
+        } else {
+            Priority::Refill
+        }
+    }
+
+    async fn pass(self: &Arc<Self>, listing: &Listing, passes: &mut Passes) {
+        let begun = Instant::now();
+        let known = self.book.lock().known();
+        let past = self.past(known.strangers(listing)).await;
+        let plan = {
+            let link = &self.parts.link;
+            let input = Input {
+                known: &known,
+                past: &past,
+                listing,
+                window: self.capabilities.consistency_window,
+                now: self.now(),
+                may_end: passes.may_end,
+                answers: &|id| link.health(id).borrow().is_answering(),
+            };
+            reconcile::plan(&input, &mut passes.absences)
+        };
+        passes.may_end = passes.may_end.saturating_sub(plan.ends);
+        if plan.held_back > 0 && !passes.alarmed {
+            passes.alarmed = true;
+            self.hold_back(plan.held_back);
+        }
+        let failed = self.carry_out(plan.actions).await;
+        let unaccounted = plan.unaccounted + failed;
+        self.looks.unaccounted.store(unaccounted, Ordering::Relaxed);
+        self.metrics.reconciled(unaccounted, begun.elapsed());
+    }
+
+    /// What the journal says of machines that the book has not.
+    async fn past(&self, strangers: impl Iterator<Item = &MachineId>) -> Past {
+        let mut past = Past::new();
+        for id in strangers {
+            match self.parts.journal.machine(id).await {
+                Ok(row) => drop(past.insert(id.clone(), row)),
+                Err(error) => self.trouble(Some(id), error.to_string()),
+            }
+        }
+        past
+    }
+
+    fn hold_back(&self, count: u32) {
+        let most = self.config.reconcile.most_terminations;
+        let every = self.config.reconcile.every;
+        let text = format!(
+            "{count} more machines would be ended for what the provider lists or does not, \
+             and {most} were within {every:?}: they are left alone"
+        );
+        tracing::error!(pool = %self.name, "{text}");
+        self.metrics.held_back(count);
+        self.trouble(None, text);
+    }
+
+    /// Does what a pass found; says of how many machines it could not be written down.
+    async fn carry_out(self: &Arc<Self>, actions: Vec<Action>) -> u32 {
+        let mut changes = Vec::new();
+        for action in actions {
+            match action {
+                // Both go on until they are written, as an order's task does.
+                Action::Bind { order, machines } => drop(self.bind(&order, &machines).await),
+                Action::ProveAbsent {
+                    order,
+                    slots,
+                    cause,
+                } => {
+                    let event = OrderEvent::ProveAbsent(slots);
+                    self.change_order(&order, event, cause.into_owned()).await;
+                }
+                Action::ReadBack { row } => {
+                    self.enter(&row, "read back from the journal".into());
+                    self.count_slots();
+                }
+                Action::Over { machine, cause } => self.over_soon(machine, cause.into_owned()),
+                Action::Adopt { listed, cause } => {
+                    let row = self.adopted(listed, MachineState::Booting, cause.clone());
+                    changes.push(Change::new(Arc::new(row), "adopted", cause));
+                }
+                Action::AdoptToEnd { listed, cause } => {
+                    let row = self.adopted(listed, MachineState::Draining, cause.clone());
+                    changes.push(Change::new(Arc::new(row), "adopted", cause));
+                }
+                Action::EndAgain { row, cause } => {
+                    let event = MachineEvent::ShownAlive;
+                    let Ok((state, _)) = machine::next(row.state, event) else {
+                        continue;
+                    };
+                    let (at, version) = (self.now(), row.version.next());
+                    let after = MachineRow {
+                        state,
+                        since: at,
+                        cause: cause.clone(),
+                        called_at: Some(at),
+                        version,
+                        ..(*row).clone()
+                    };
+                    changes.push(Change::new(Arc::new(after), state.as_str(), cause));
+                }
+                Action::Learn { machine, address } => {
+                    let known = self.book.lock().machine(&machine).map(|m| m.row.clone());
+                    if let Some(row) = known.filter(|row| row.machine.address.is_none()) {
+                        let after = Arc::new(row.with_address(address));
+                        let what = after.state.as_str();
+                        changes.push(Change::new(after, what, "its address is known"));
+                    }
+                }
+            }
+        }
+        self.write(changes).await
+    }
+
+    /// Writes rows of machines in as few transactions as can be. One that is
+    /// refused takes no other along; the next listing speaks of it again.
+    async fn write(self: &Arc<Self>, changes: Vec<Change>) -> u32 {
+        let mut failed = 0;
+        for chunk in changes.chunks(BATCH) {
+            if self.write_together(chunk).await.is_ok() {
+                continue;
+            }
+            for change in chunk {
+                if let Err(error) = self.write_together(std::slice::from_ref(change)).await {
+                    failed += 1;
+                    self.trouble(None, format!("{}: {error}", change.row.key()));
+                }
+            }
+        }
+        failed
+    }
+
+    async fn write_together(self: &Arc<Self>, changes: &[Change]) -> Result<(), CommitError> {
+        self.commit(changes.to_vec()).await?;
+        let rows = changes.iter().filter_map(|change| match &change.row {
+            Row::Machine(row) => Some((row, &change.cause)),
+            _ => None,
+        });
+        for (row, cause) in rows {
+            self.enter(row, cause.clone());
+        }
+        self.count_slots();
+        self.work.notify_one();
+        self.retire.notify_one();
+        Ok(())
+    }
+
+    /// Takes a row that was written into the book; a new machine is tended.
+    fn enter(self: &Arc<Self>, row: &Arc<MachineRow>, cause: Cow<'static, str>) {
+        let changed = {
+            let mut book = self.book.lock();
+            let before = book.machine(row.id()).map(|known| known.row.state);
+            let changed = before != Some(row.state);
+            if changed {
+                self.announcer.tell(|| PoolEvent::Machine {
+                    id: row.id().clone(),
+                    state: row.state,
+                    stage: row.stage.clone(),
+                    cause,
+                });
+            }
+            book.put_machine(row.clone());
+            changed
+        };
+        if changed {
+            self.tend_soon(row.id());
+        }
+    }
+
+    /// The row of a machine that was never bound.
+    fn adopted(&self, listed: Listed, state: MachineState, cause: Cow<'static, str>) -> MachineRow {
+        let now = self.now();
+        MachineRow {
+            machine: Arc::new(Machine {
+                id: listed.id,
+                pool: self.name.clone(),
+                order: listed.tags.order,
+                attempt: listed.tags.attempt,
+                address: listed.address,
+                key: None,
+            }),
+            state,
+            since: now,
+            cause,
+            stage: None,
+            launched_at: now,
+            expires_at: listed.tags.expires_at,
+            called_at: None,
+            version: Version(1),
+        }
+    }
+
+    /// Notes a machine's end by a task of its own: what the provider can tell
+    /// of it may take a while.
+    fn over_soon(self: &Arc<Self>, id: MachineId, cause: String) {
+        if !self.book.lock().begin_leaving(&id) {
+            return;
+        }
+        let shared = self.clone();
+        self.spawn("note an end", async move {
+            shared.provider_says_gone(&id, cause).await;
+            shared.book.lock().end_leaving(&id);
+            shared.work.notify_one();
+        });
+    }
+}
