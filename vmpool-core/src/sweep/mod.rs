@@ -1,1 +1,45 @@
-//! Sweep: what the provider has under our tag that nobody should have any more (P1).
+//! Sweep: ends what the provider has under our name that nobody should have any
+//! more (P1). One of three independent reapers: it asks the provider alone, and
+//! works with an empty journal or none.
+//!
+//! What a [plan](plan()) may end:
+//!
+//! - expired machines of our own deployment: their order said how long they may
+//!   live, and every runner has drained them long before;
+//! - machines of another deployment id under our name, expired or not, only if
+//!   a person names that id. Whose state directory is lost has another id since.
+//!
+//! Machines of another owner are never looked at, and what is ending already is
+//! left to end.
+//!
+//! ```
+//! # #[cfg(feature = "testkit")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use vmpool_core::sweep::{Question, carry_out, plan};
+//! use vmpool_core::testkit::FakeProvider;
+//! use vmpool_core::{Clock, DeploymentId, Owner, Provider as _};
+//!
+//! let clock = Clock::system();
+//! let provider = FakeProvider::new(clock);
+//! let owner = Owner::new("ci");
+//! let ours = DeploymentId::fresh();
+//! let listing = provider.list(&owner).await?;
+//! let question = Question { owner: &owner, ours: Some(&ours), named: None, now: clock.now() };
+//! let plan = plan(&listing.machines, &question);
+//! for swept in carry_out(&*provider, plan.end).await {
+//!     println!("{}: {}", swept.machine.id, swept.machine.why);
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "testkit"))]
+//! # fn main() {}
+//! ```
+
+mod carry_out;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub use carry_out::{Swept, carry_out};
+pub use plan::{Doomed, Other, Question, SweepPlan, Why, plan};

@@ -1,0 +1,44 @@
+//! How a story says durations, counts and the ends of steps. Pure.
+
+use std::time::Duration;
+
+use crate::step::{StepOutcome, StepStatus};
+
+/// A duration for a person: `340 ms`, `12 s`, `3 min 5 s`, `1 h 2 min`, `3 d 4 h`.
+pub(super) fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let two = |big, big_unit, small, small_unit| match small {
+        0 => format!("{big} {big_unit}"),
+        small => format!("{big} {big_unit} {small} {small_unit}"),
+    };
+    match seconds {
+        0 => format!("{} ms", span.as_millis()),
+        1..60 => format!("{seconds} s"),
+        60..3_600 => two(seconds / 60, "min", seconds % 60, "s"),
+        3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    }
+}
+
+/// `1 step`, `2 steps`.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// How a step ended: `exit code 2 after 3 s`.
+pub(super) fn outcome(outcome: &StepOutcome) -> String {
+    let took = span(outcome.ended_at.since(outcome.started_at));
+    format!("{} after {took}", status(&outcome.status))
+}
+
+/// How a step ended, without its time.
+pub(super) fn status(status: &StepStatus) -> String {
+    match status {
+        StepStatus::Exited { code } => format!("exit code {code}"),
+        StepStatus::Signalled { signal } => format!("ended by signal {signal}"),
+        StepStatus::TimedOut => "over its time".to_owned(),
+        StepStatus::Cancelled => "cancelled".to_owned(),
+        StepStatus::NotStarted { reason } => format!("not started: {reason}"),
+        StepStatus::Lost { reason } => format!("lost: {reason}"),
+    }
+}
