@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::launch::chain;
 use super::warm::Shared;
-use crate::account::Priority;
+use crate::account::{CallKind, Priority};
 use crate::id::MachineId;
 use crate::machine::{MachineEvent, MachineState};
 use crate::provider::{ErrorKind, Listed, Listing, ProviderError};
@@ -78,6 +78,8 @@ impl Shared {
     /// What the provider can tell of a machine that failed.
     pub(super) async fn diagnose(&self, id: &MachineId) -> Option<String> {
         let said = self.parts.provider.diagnose(id);
+        let account = &self.parts.account;
+        let said = account.call(CallKind::Other, Priority::Refill, said);
         tokio::time::timeout(DIAGNOSIS_PATIENCE, said).await.ok()?
     }
 

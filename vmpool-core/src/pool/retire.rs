@@ -8,6 +8,7 @@ use super::keeper::JOURNAL_PAUSE;
 use super::launch::chain;
 use super::look::{Pause, in_time};
 use super::warm::Shared;
+use crate::account::{CallKind, Priority};
 use crate::id::MachineId;
 use crate::machine::MachineEvent;
 use crate::map::Set;
@@ -76,9 +77,12 @@ impl Shared {
     /// runner may rule the pool.
     async fn call_terminate(&self, ids: &[MachineId]) {
         for batch in ids.chunks(BATCH) {
+            let account = &self.parts.account;
+            let pass = account.pass(CallKind::Terminate, Priority::Terminate);
+            let pass = pass.await;
             self.allowed().await;
             let call = self.parts.provider.terminate(batch);
-            match in_time("terminate machines", call).await {
+            match pass.make(in_time("terminate machines", call)).await {
                 Ok(answer) => {
                     for id in answer.gone {
                         self.provider_says_gone(&id, "the provider terminated it")
