@@ -1,7 +1,7 @@
 //! What runs on a machine: a stage's setup, its steps, and how a step ends.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -69,41 +69,78 @@ impl Step {
     }
 }
 
-impl Step {
-    /// The step's whole content as bytes, the same for the same content: what
+impl StageSetup {
+    /// The setup's whole content as bytes, the same for the same content: what
     /// a keyed hash is taken of. Never written anywhere.
     pub(crate) fn content(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(256);
-        let mut part = |text: &str| {
-            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(text.as_bytes());
-        };
-        part(self.id.as_str());
-        part(&self.command.len().to_string());
-        self.command.iter().for_each(|word| part(word));
-        part(&self.env.len().to_string());
+        let mut content = Content::default();
+        content.path(self.workdir.as_deref());
+        content.count(self.env.len());
         for (name, value) in &self.env {
-            part(name);
-            part(value);
+            content.part(name);
+            content.part(value);
         }
-        part(&self.secret_env.len().to_string());
+        content.count(self.files.len());
+        for file in &self.files {
+            content.path(Some(&file.path));
+            content.part(&file.mode.to_string());
+            content.part(file.content.expose());
+        }
+        content.count(self.secrets.len());
+        for secret in &self.secrets {
+            content.part(secret.expose());
+        }
+        content.bytes
+    }
+}
+
+impl Step {
+    /// The step's whole content, as [`StageSetup::content`].
+    pub(crate) fn content(&self) -> Vec<u8> {
+        let mut content = Content::default();
+        content.part(self.id.as_str());
+        content.count(self.command.len());
+        self.command.iter().for_each(|word| content.part(word));
+        content.count(self.env.len());
+        for (name, value) in &self.env {
+            content.part(name);
+            content.part(value);
+        }
+        content.count(self.secret_env.len());
         for (name, value) in &self.secret_env {
-            part(name);
-            part(value.expose());
+            content.part(name);
+            content.part(value.expose());
         }
-        part(
-            &self
-                .workdir
-                .as_deref()
-                .map_or_else(String::new, |dir| dir.display().to_string()),
-        );
-        part(self.user.as_deref().unwrap_or_default());
-        part(
+        content.path(self.workdir.as_deref());
+        content.part(self.user.as_deref().unwrap_or_default());
+        content.part(
             &self
                 .timeout
                 .map_or_else(String::new, |span| span.as_millis().to_string()),
         );
-        bytes
+        content.bytes
+    }
+}
+
+/// Parts of a content, each with its length, so that no two contents look alike.
+#[derive(Default)]
+struct Content {
+    bytes: Vec<u8>,
+}
+
+impl Content {
+    fn part(&mut self, text: &str) {
+        let len = text.len() as u64;
+        self.bytes.extend_from_slice(&len.to_be_bytes());
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    fn count(&mut self, parts: usize) {
+        self.part(&parts.to_string());
+    }
+
+    fn path(&mut self, path: Option<&Path>) {
+        self.part(&path.map_or_else(String::new, |path| path.display().to_string()));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::id::{PoolName, StageId};
 use crate::journal::{Holder, JournalError};
-use crate::pool::{AcquireError, AttachError, StartError};
+use crate::pool::{AcquireError, AttachError, NoteError, StartError};
 use crate::stage::StageError;
 
 /// Why a runner could not do what it was asked.
@@ -50,6 +50,19 @@ pub enum RunnerError {
         /// The most.
         most: usize,
     },
+}
+
+impl RunnerError {
+    /// The journal is away, or another runner has taken over.
+    pub(super) fn is_of_the_journal(&self) -> bool {
+        matches!(
+            self,
+            Self::Journal(_)
+                | Self::Acquire(AcquireError::Journal { .. } | AcquireError::Stopped { .. })
+                | Self::Attach(AttachError::Journal { .. })
+                | Self::Stage(StageError::Note(NoteError::Journal { .. }) | StageError::Release(_))
+        )
+    }
 }
 
 struct Held<'a>(Option<&'a Holder>);

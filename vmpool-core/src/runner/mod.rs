@@ -1,14 +1,42 @@
 //! The whole runner without wires: pools, stages, steps, ownership. What HTTP,
 //! gRPC, other runners and the simulation call.
+//!
+//! ```text
+//! Runner ── a pool each: tenancy ── while it is ours: Reign ──┬─ WarmPool
+//!                        (take, renew, stop in time)          ├─ stages: setup, destroy
+//!                                                             ├─ steps: a follower each
+//!                                                             └─ saving, from draining machines
+//! ```
+//!
+//! - A pool is ruled by one runner at a time, under a term (DESIGN §6). One
+//!   that could not renew its lease in time changes nothing any more; running
+//!   steps go on, and so does waiting for them.
+//! - What is answered is in the journal (P5); what is in memory only is what
+//!   a setup and a step contain.
+//! - Every call may be repeated, here or at the next runner, and goes on where
+//!   it is (P9). A runner that ends takes nothing with it (P4).
 
 mod error;
+mod follow;
+mod lease;
 mod parts;
+mod record;
+mod reign;
+mod saving;
+mod setup;
+mod shared;
+mod stages;
 mod standing;
+mod step;
+mod tenancy;
+mod troubles;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::DropGuard;
 
 pub use error::{RunnerError, RunnerStartError};
 pub use parts::{LeaseTimes, PoolSource, RunnerParts, SetupRequest, Sharing};
@@ -16,8 +44,13 @@ pub use standing::{PoolOwner, PoolStanding};
 
 use crate::id::{PoolName, StageId, StepId};
 use crate::journal::{Journal, JournalError};
-use crate::pool::{Lease, Leftovers};
+use crate::map::Set;
+use crate::pool::{Evidence, Lease, Leftovers, Pool as _};
+use crate::stage::StageError;
 use crate::step::{Step, StepOutcome};
+use reign::Reign;
+use shared::{Shared, Standing};
+use stages::StageEntry;
 
 /// A runner: owns pools, sets stages up on their machines, follows their steps.
 ///
@@ -26,9 +59,8 @@ use crate::step::{Step, StepOutcome};
 /// the next runner on the same journal.
 #[derive(Debug, Clone)]
 pub struct Runner {
-    parts: Arc<RunnerParts>,
-    sources: Arc<[PoolSource]>,
-    changes: Arc<watch::Sender<u64>>,
+    shared: Arc<Shared>,
+    _stop: Arc<DropGuard>,
 }
 
 impl Runner {
@@ -43,12 +75,27 @@ impl Runner {
         parts: RunnerParts,
         pools: Vec<PoolSource>,
     ) -> Result<Self, RunnerStartError> {
-        std::future::ready(()).await;
-        Ok(Self {
-            parts: Arc::new(parts),
-            sources: pools.into(),
-            changes: Arc::new(watch::Sender::new(0)),
-        })
+        check(&parts, &pools)?;
+        let shared = Shared::new(parts, pools);
+        let runner = Self {
+            _stop: Arc::new(shared.stop.clone().drop_guard()),
+            shared,
+        };
+        let mut firsts = Vec::with_capacity(runner.shared.sources.len());
+        for index in 0..runner.shared.sources.len() {
+            let (first, begun) = oneshot::channel();
+            let shared = runner.shared.clone();
+            runner.shared.spawn(shared.own(index, Some(first)));
+            firsts.push(begun);
+        }
+        for begun in firsts {
+            // Its task can't have ended without a word, unless a bug ended it.
+            if let Ok(begun) = begun.await {
+                begun?;
+            }
+        }
+        runner.shared.spawn(runner.shared.clone().keep_house());
+        Ok(runner)
     }
 
     /// A machine for a stage, prepared. Idempotent, also with itself (P9): a
@@ -61,8 +108,8 @@ impl Runner {
     /// A dropped call leaves the stage where it is; a further one goes on, or
     /// the prepare deadline ends it.
     pub async fn setup(&self, request: SetupRequest) -> Result<Lease, RunnerError> {
-        std::future::ready(()).await;
-        Err(RunnerError::UnknownPool { pool: request.pool })
+        let reign = self.shared.reign_over(&request.pool)?;
+        reign.ours(reign.setup(&request)).await
     }
 
     /// Starts a step, or attaches to it, and waits for its end. What is
@@ -75,10 +122,33 @@ impl Runner {
     /// # Cancel safety
     /// Safe: a dropped call leaves the step running, and followed.
     pub async fn step(&self, stage: &StageId, step: Step) -> Result<StepOutcome, RunnerError> {
-        std::future::ready(step).await;
-        Err(RunnerError::UnknownStage {
-            stage: stage.clone(),
-        })
+        let hash = self.shared.parts.link.keyed_hash(&step.content());
+        if let Some((reign, entry)) = self.here(stage) {
+            return reign.ours(reign.step(&entry, step, hash)).await;
+        }
+        let Some(record) = self.shared.parts.journal.stage(stage).await? else {
+            return Err(RunnerError::UnknownStage {
+                stage: stage.clone(),
+            });
+        };
+        // What has ended anybody may tell, whose ever the pool is.
+        if let Some(outcome) = step::recorded(&record, &step.id, hash)? {
+            return Ok(outcome);
+        }
+        let reign = self.shared.reign_over(&record.stage.pool)?;
+        let ask = async {
+            reign.read_in(stage).await?;
+            match reign.stage(stage) {
+                Some(entry) => reign.step(&entry, step, hash).await,
+                None => Err(reign.pool.attach(stage).await.err().map_or_else(
+                    || RunnerError::UnknownStage {
+                        stage: stage.clone(),
+                    },
+                    RunnerError::from,
+                )),
+            }
+        };
+        reign.ours(ask).await
     }
 
     /// Cancels a step; who waits for it is answered. One that has ended is no error.
@@ -89,10 +159,24 @@ impl Runner {
     /// # Cancel safety
     /// Safe: call again.
     pub async fn cancel(&self, stage: &StageId, step: &StepId) -> Result<(), RunnerError> {
-        std::future::ready(step).await;
-        Err(RunnerError::UnknownStage {
-            stage: stage.clone(),
-        })
+        if let Some((reign, entry)) = self.here(stage) {
+            return reign.ours(reign.cancel(&entry, step)).await;
+        }
+        let Some(pool) = self.pool_of(stage).await? else {
+            return Err(RunnerError::UnknownStage {
+                stage: stage.clone(),
+            });
+        };
+        let reign = self.shared.reign_over(&pool)?;
+        let cancel = async {
+            reign.read_in(stage).await?;
+            match reign.stage(stage) {
+                Some(entry) => reign.cancel(&entry, step).await,
+                // The stage is over, and its steps are.
+                None => Ok(()),
+            }
+        };
+        reign.ours(cancel).await
     }
 
     /// Ends a stage and gives its machine up. Returns once that is durable;
@@ -105,20 +189,31 @@ impl Runner {
     /// # Cancel safety
     /// Safe: call again.
     pub async fn destroy(&self, stage: &StageId) -> Result<(), RunnerError> {
-        std::future::ready(()).await;
-        Err(RunnerError::UnknownStage {
-            stage: stage.clone(),
-        })
+        let reign = if let Some((reign, entry)) = self.here(stage) {
+            if entry.lease.get().is_none() {
+                // It waits for a machine: a later setup of the same id is another.
+                reign.forget(&entry);
+                entry.destroyed.cancel();
+            }
+            reign
+        } else {
+            match self.shared.parts.journal.stage(stage).await? {
+                Some(record) if !record.stage.state.is_ended() => {
+                    self.shared.reign_over(&record.stage.pool)?
+                }
+                _ => return Ok(()),
+            }
+        };
+        let released = async {
+            let released = reign.pool.release(stage).await;
+            Ok(released.map_err(StageError::from)?)
+        };
+        reign.ours(released).await
     }
 
     /// Who owns a pool, as this runner knows it.
     pub fn owner(&self, pool: &PoolName) -> PoolOwner {
-        let given = |source: &PoolSource| source.config.name == *pool;
-        if self.sources.iter().any(given) {
-            PoolOwner::Nobodys
-        } else {
-            PoolOwner::Unknown
-        }
+        self.shared.owner(pool)
     }
 
     /// The pool of a stage, also after the stage's end.
@@ -126,33 +221,56 @@ impl Runner {
     /// # Errors
     /// The journal could not be read.
     pub async fn pool_of(&self, stage: &StageId) -> Result<Option<PoolName>, JournalError> {
-        let record = self.parts.journal.stage(stage).await?;
+        if let Some(reign) = self.shared.reign_with(stage) {
+            return Ok(Some(reign.name.clone()));
+        }
+        let record = self.shared.parts.journal.stage(stage).await?;
         Ok(record.map(|record| record.stage.pool.clone()))
     }
 
     /// All pools that this runner knows of.
     pub fn status(&self) -> Vec<PoolStanding> {
-        let standing = |source: &PoolSource| PoolStanding {
-            name: source.config.name.clone(),
-            owner: PoolOwner::Nobodys,
+        let shared = &self.shared;
+        let given = shared.sources.iter().enumerate().map(|(index, source)| {
+            let name = source.config.name.clone();
+            let (owner, status) = match shared.standing(index) {
+                Standing::Ours(reign) => {
+                    let mut status = reign.pool.status();
+                    status.evidence.extend(shared.troubles.of(Some(&name)));
+                    status.evidence.sort_by_key(|evidence| evidence.at);
+                    (PoolOwner::Ours, Some(status))
+                }
+                Standing::Theirs(holder) => (PoolOwner::Theirs(holder), None),
+                Standing::Nobodys => (PoolOwner::Nobodys, None),
+            };
+            PoolStanding {
+                name,
+                owner,
+                status,
+            }
+        });
+        let unknown = shared.unknown.lock().clone();
+        let unknown = unknown.into_iter().map(|name| PoolStanding {
+            name,
+            owner: PoolOwner::Unknown,
             status: None,
-        };
-        self.sources.iter().map(standing).collect()
+        });
+        given.chain(unknown).collect()
     }
 
     /// Moves whenever the status of any pool may have changed.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.shared.changes.subscribe()
     }
 
     /// The journal.
     pub fn journal(&self) -> &Arc<dyn Journal> {
-        &self.parts.journal
+        &self.shared.parts.journal
     }
 
     /// The pools that this runner was given.
     pub fn sources(&self) -> &[PoolSource] {
-        &self.sources
+        &self.shared.sources
     }
 
     /// Stops, and lets another runner go on at once: requests that wait end
@@ -162,7 +280,10 @@ impl Runner {
     /// # Cancel safety
     /// A dropped call leaves the runner stopping; call again to wait.
     pub async fn hand_over(&self) {
-        std::future::ready(()).await;
+        self.shared.leaving.cancel();
+        self.shared.tasks.close();
+        // Each pool's task gives it up and ends; house is kept until then.
+        self.shared.tasks.wait().await;
     }
 
     /// Stops and ends all machines of the pools that are ours, waiting no
@@ -171,10 +292,61 @@ impl Runner {
     /// # Cancel safety
     /// As for [`WarmPool::shutdown`](crate::WarmPool::shutdown).
     pub async fn shutdown(&self, patience: Duration) -> Leftovers {
-        std::future::ready(patience).await;
-        Leftovers {
+        let mut ending = JoinSet::new();
+        for reign in self.shared.reigns() {
+            let pool = reign.pool.clone();
+            ending.spawn(async move { pool.shutdown(patience).await });
+        }
+        let mut left = Leftovers {
             machines: Vec::new(),
             open_slots: 0,
+        };
+        while let Some(of_one) = ending.join_next().await {
+            // A pool whose shut-down a bug ended tells nothing.
+            let Ok(of_one) = of_one else { continue };
+            left.machines.extend(of_one.machines);
+            left.open_slots += of_one.open_slots;
+        }
+        self.hand_over().await;
+        left
+    }
+
+    /// What went wrong with the whole runner lately, the latest last. What
+    /// went wrong with one pool is in its status.
+    pub fn troubles(&self) -> Vec<Evidence> {
+        self.shared.troubles.of(None)
+    }
+
+    /// The stage, where it is in memory.
+    fn here(&self, stage: &StageId) -> Option<(Arc<Reign>, Arc<StageEntry>)> {
+        let mut reigns = self.shared.reigns();
+        reigns.find_map(|reign| {
+            let entry = reign.stage(stage)?;
+            Some((reign, entry))
+        })
+    }
+}
+
+fn check(parts: &RunnerParts, pools: &[PoolSource]) -> Result<(), RunnerStartError> {
+    let mut names = Set::default();
+    for source in pools {
+        if !names.insert(&source.config.name) {
+            return Err(RunnerStartError::TwicePool {
+                pool: source.config.name.clone(),
+            });
         }
     }
+    if let Sharing::Shared(times) = parts.sharing {
+        let wrong = |reason| Err(RunnerStartError::LeaseTimes { reason });
+        if times.renew_every.is_zero() {
+            return wrong("they are never renewed");
+        }
+        if times.stop_after >= times.lease {
+            return wrong("a runner must stop before its lease ends");
+        }
+        if times.renew_every >= times.stop_after {
+            return wrong("a runner must renew before it stops");
+        }
+    }
+    Ok(())
 }

@@ -8,10 +8,12 @@ mod assertions;
 pub mod conformance;
 mod fake_provider;
 mod faults;
+mod logs;
 pub mod sim;
 mod sim_agent;
 
 pub use assertions::{Collected, assert_accounted, eventually};
 pub use fake_provider::FakeProvider;
 pub use faults::{Call, Fault, FaultPlan};
+pub use logs::MemoryLogs;
 pub use sim_agent::*;

@@ -1,0 +1,156 @@
+//! Setup: a machine for a stage, prepared.
+//!
+//! ```text
+//! acquire ─► claimed (durable) ─► preparing (durable) ─► the agent prepares ─► prepared (durable) ─► lease
+//! ```
+//!
+//! Each part may be repeated, by the same caller or another, in this runner or
+//! the next: it goes on where it is (P9). A machine that could not be prepared
+//! is given up at once, and the stage's end says why.
+
+use std::sync::Arc;
+
+use super::reign::{PAUSE, Reign};
+use super::stages::{Phase, StageEntry};
+use super::{RunnerError, SetupRequest};
+use crate::executor::ExecutorError;
+use crate::pool::{
+    AcquireError, AcquireRequest, AttachError, Lease, NoteError, Pool as _, TryAcquireError,
+};
+use crate::stage::{StageEnd, StageError, StageEvent};
+use crate::step::StageSetup;
+
+impl Reign {
+    /// A prepared machine for the stage.
+    pub(super) async fn setup(
+        self: &Arc<Self>,
+        request: &SetupRequest,
+    ) -> Result<Lease, RunnerError> {
+        let asking = Asking::new(self, request);
+        let entry = &asking.entry;
+        let lease = tokio::select! {
+            biased;
+            () = entry.destroyed.cancelled() => return Err(destroyed(request)),
+            lease = self.claim(request) => lease?,
+        };
+        entry.lease.get_or_init(|| lease.clone());
+        if entry.destroyed.is_cancelled() {
+            self.pool
+                .release(&request.stage)
+                .await
+                .map_err(StageError::from)?;
+            return Err(destroyed(request));
+        }
+        let prepared = entry
+            .prepared
+            .get_or_try_init(|| self.prepare(entry, &lease, &request.setup));
+        prepared.await?;
+        Ok(lease)
+    }
+
+    async fn claim(&self, request: &SetupRequest) -> Result<Lease, RunnerError> {
+        let hash = self.pool.keyed_hash(&request.setup.content());
+        let wanted = AcquireRequest {
+            stage: request.stage.clone(),
+            wait: request.wait,
+            lasts: request.lasts,
+            hash,
+        };
+        match self.pool.try_acquire(wanted.clone()).await {
+            Ok(lease) => return Ok(lease),
+            Err(TryAcquireError::Acquire(error)) => return Err(error.into()),
+            Err(TryAcquireError::NoneReady { .. }) => {}
+        }
+        // Who asks for a stage that had its machine need not wait for another.
+        match self.pool.attach(&request.stage).await {
+            Err(AttachError::Over { stage, reason }) => {
+                Err(AcquireError::StageOver { stage, reason }.into())
+            }
+            _ => Ok(self.pool.acquire(wanted).await?),
+        }
+    }
+
+    async fn prepare(
+        &self,
+        entry: &StageEntry,
+        lease: &Lease,
+        setup: &StageSetup,
+    ) -> Result<(), RunnerError> {
+        let stage = &entry.id;
+        self.note(entry, StageEvent::Prepare).await?;
+        let error = tokio::select! {
+            biased;
+            why = entry.ended() => return Err(entry.is_over(&why)),
+            done = self.prepare_there(lease, setup) => match done {
+                Ok(()) => return self.note(entry, StageEvent::Prepared).await,
+                Err(error) => error,
+            },
+        };
+        let kept = match &error {
+            // Another setup of the same stage was the first.
+            ExecutorError::Conflict { .. } => true,
+            // Under another term the machine is another runner's to give up.
+            ExecutorError::Refused { .. } => self.is_taken().await,
+            _ => false,
+        };
+        if !kept {
+            let end = StageEvent::End(StageEnd::Stopped(error.to_string().into()));
+            if let Err(unwritten) = self.pool.note(stage, end).await {
+                // The prepare deadline ends it.
+                self.trouble(unwritten.to_string());
+            }
+        }
+        Err(error.into())
+    }
+
+    /// Whether a machine is lost is the pool's to say: until then one that does
+    /// not answer is asked again.
+    async fn prepare_there(&self, lease: &Lease, setup: &StageSetup) -> Result<(), ExecutorError> {
+        loop {
+            self.connected(lease).await;
+            match self.parts.executor.prepare(lease, setup).await {
+                Err(ExecutorError::MachineLost { .. }) => tokio::time::sleep(PAUSE).await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn note(&self, entry: &StageEntry, event: StageEvent) -> Result<(), RunnerError> {
+        match self.pool.note(&entry.id, event).await {
+            // It ended meanwhile; the journal knows how.
+            Err(error @ NoteError::Unknown { .. }) => match self.pool.attach(&entry.id).await {
+                Err(ended) => Err(ended.into()),
+                Ok(_) => Err(StageError::from(error).into()),
+            },
+            Err(error) => Err(StageError::from(error).into()),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+fn destroyed(request: &SetupRequest) -> RunnerError {
+    let stage = request.stage.clone();
+    let reason = "it was destroyed while it waited for a machine".to_owned();
+    AcquireError::StageOver { stage, reason }.into()
+}
+
+/// A request under way. Dropped, it leaves nothing of a stage that got no machine.
+struct Asking<'a> {
+    reign: &'a Reign,
+    entry: Arc<StageEntry>,
+}
+
+impl<'a> Asking<'a> {
+    fn new(reign: &'a Reign, request: &SetupRequest) -> Self {
+        let id = &request.stage;
+        let entry = reign.stage_asked(id, || StageEntry::new(id.clone(), None, Phase::Open));
+        Self { reign, entry }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.reign
+            .forget_if(&self.entry, || self.entry.asked_in_vain());
+    }
+}

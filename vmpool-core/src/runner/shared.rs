@@ -1,0 +1,195 @@
+//! What a runner's tasks share, and the tasks that are no pool's.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::parts::{PoolSource, RunnerParts};
+use super::reign::Reign;
+use super::troubles::Troubles;
+use super::{PoolOwner, RunnerError};
+use crate::id::{PoolName, StageId};
+use crate::journal::{Holder, JournalError, Retention};
+
+/// Old events and ended rows are removed so often.
+const COMPACT_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// What a runner's tasks share.
+pub(super) struct Shared {
+    pub(super) parts: Arc<RunnerParts>,
+    pub(super) sources: Vec<PoolSource>,
+    /// Whose the pool of the source at the same index is.
+    standings: Vec<Mutex<Standing>>,
+    pub(super) troubles: Arc<Troubles>,
+    /// Pools that only the journal knows, and that are not over.
+    pub(super) unknown: Mutex<Vec<PoolName>>,
+    pub(super) changes: watch::Sender<u64>,
+    /// Steps that are followed.
+    pub(super) followed: Arc<AtomicUsize>,
+    pub(super) tasks: TaskTracker,
+    /// The pools are given up, in good order.
+    pub(super) leaving: CancellationToken,
+    /// The last handle is gone: everything ends as it is.
+    pub(super) stop: CancellationToken,
+}
+
+/// Whose a pool is.
+#[derive(Debug, Clone)]
+pub(super) enum Standing {
+    Ours(Arc<Reign>),
+    Theirs(Holder),
+    Nobodys,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("sources", &self.sources)
+            .field("standings", &self.standings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(parts: RunnerParts, sources: Vec<PoolSource>) -> Arc<Self> {
+        let standings = sources.iter().map(|_| Mutex::new(Standing::Nobodys));
+        Arc::new(Self {
+            troubles: Arc::new(Troubles::new(parts.clock)),
+            parts: Arc::new(parts),
+            standings: standings.collect(),
+            sources,
+            unknown: Mutex::default(),
+            changes: watch::Sender::new(0),
+            followed: Arc::default(),
+            tasks: TaskTracker::new(),
+            leaving: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Runs `task` until it ends or the runner is dropped.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The pool of a source is whose it is from now on; gives the reign that ended by it.
+    pub(super) fn stands(&self, index: usize, standing: Standing) -> Option<Arc<Reign>> {
+        let before = std::mem::replace(&mut *self.standings[index].lock(), standing);
+        self.changed();
+        match before {
+            Standing::Ours(reign) => Some(reign),
+            Standing::Theirs(_) | Standing::Nobodys => None,
+        }
+    }
+
+    pub(super) fn standing(&self, index: usize) -> Standing {
+        self.standings[index].lock().clone()
+    }
+
+    fn index(&self, pool: &PoolName) -> Option<usize> {
+        self.sources
+            .iter()
+            .position(|source| source.config.name == *pool)
+    }
+
+    pub(super) fn owner(&self, pool: &PoolName) -> PoolOwner {
+        match self.index(pool).map(|index| self.standing(index)) {
+            Some(Standing::Ours(_)) => PoolOwner::Ours,
+            Some(Standing::Theirs(holder)) => PoolOwner::Theirs(holder),
+            Some(Standing::Nobodys) => PoolOwner::Nobodys,
+            None => PoolOwner::Unknown,
+        }
+    }
+
+    /// The reign over a pool, if it is ours.
+    pub(super) fn reign_over(&self, pool: &PoolName) -> Result<Arc<Reign>, RunnerError> {
+        let pool = pool.clone();
+        let Some(index) = self.index(&pool) else {
+            return Err(RunnerError::UnknownPool { pool });
+        };
+        match self.standing(index) {
+            Standing::Ours(reign) => Ok(reign),
+            Standing::Theirs(holder) => Err(RunnerError::NotOurs {
+                pool,
+                holder: Some(holder),
+            }),
+            Standing::Nobodys => Err(RunnerError::NotOurs { pool, holder: None }),
+        }
+    }
+
+    /// All pools that are ours.
+    pub(super) fn reigns(&self) -> impl Iterator<Item = Arc<Reign>> + '_ {
+        (0..self.sources.len()).filter_map(|index| match self.standing(index) {
+            Standing::Ours(reign) => Some(reign),
+            Standing::Theirs(_) | Standing::Nobodys => None,
+        })
+    }
+
+    /// The reign that has the stage in memory.
+    pub(super) fn reign_with(&self, stage: &StageId) -> Option<Arc<Reign>> {
+        self.reigns().find(|reign| reign.stage(stage).is_some())
+    }
+
+    /// Keeps the journal small, and looks for pools that nobody rules.
+    pub(super) async fn keep_house(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.look_for_unknown().await {
+                self.troubles.tell(None, error.to_string());
+            }
+            tokio::select! {
+                () = self.leaving.cancelled() => return,
+                () = tokio::time::sleep(COMPACT_EVERY) => {}
+            }
+            let now = self.parts.clock.now();
+            let compacted = self.parts.journal.compact(Retention::default(), now);
+            match compacted.await {
+                Ok(removed) => tracing::debug!(?removed, "the journal was compacted"),
+                Err(error) => self.troubles.tell(None, error.to_string()),
+            }
+        }
+    }
+
+    /// Pools of the journal that this runner was not given. Other runners may
+    /// have been; machines of one that nobody has are ended by the sweep.
+    async fn look_for_unknown(&self) -> Result<(), JournalError> {
+        let journal = &self.parts.journal;
+        let mut unknown = Vec::new();
+        for owned in journal.pools(self.parts.clock.now()).await? {
+            if self.index(&owned.pool).is_some() || !owned.left.is_zero() {
+                continue;
+            }
+            let rows = journal.pool(&owned.pool).await?;
+            if rows.orders.is_empty() && rows.machines.is_empty() {
+                continue;
+            }
+            let text = format!(
+                "pool {} is in no configuration, and {} machines and {} orders of it are not over: the sweep ends them when they expire",
+                owned.pool,
+                rows.machines.len(),
+                rows.orders.len()
+            );
+            self.troubles.tell(None, text);
+            unknown.push(owned.pool);
+        }
+        *self.unknown.lock() = unknown;
+        self.changed();
+        Ok(())
+    }
+}
