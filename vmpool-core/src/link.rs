@@ -140,6 +140,10 @@ pub struct AgentReport {
     pub term: Option<Term>,
     /// The one stage it has accepted, ever.
     pub stage: Option<StageId>,
+    /// Its setup is done: steps may run.
+    pub prepared: bool,
+    /// It is over; nothing of it runs any more.
+    pub ended: bool,
     /// That stage's steps.
     pub steps: Vec<StepReport>,
     /// The agent's version.

@@ -44,6 +44,8 @@ pub(crate) fn report(report: proto::Report) -> Result<AgentReport, String> {
     Ok(AgentReport {
         term: report.term.map(Term),
         stage: stage.map_err(|error| error.to_string())?,
+        prepared: report.prepared,
+        ended: report.ended,
         steps: steps.collect::<Result<_, String>>()?,
         version: report.version,
     })

@@ -42,7 +42,10 @@ impl Rules {
 
     /// What the agent says of itself to a runner that connects.
     pub fn report(&self, version: &str) -> AgentReport {
+        let phase = self.stage().map(|(_, phase)| phase);
         AgentReport {
+            prepared: phase == Some(&StagePhase::Prepared),
+            ended: phase.is_some_and(StagePhase::has_ended),
             term: self.term(),
             stage: self.stage().map(|(id, _)| id.clone()),
             steps: self

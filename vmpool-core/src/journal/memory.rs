@@ -416,7 +416,13 @@ impl Inner {
         while self.ended.len() > ENDED_KEPT {
             match self.ended.pop_front() {
                 Some(Ended::Order(id)) => drop(self.orders.remove(&id)),
-                Some(Ended::Machine(id)) => drop(self.machines.remove(&id)),
+                Some(Ended::Machine(id)) => {
+                    // One that was shown alive after its end is not over.
+                    let over = self.machines.get(&id);
+                    if over.is_some_and(|row| !row.state.occupies_slot()) {
+                        self.machines.remove(&id);
+                    }
+                }
                 Some(Ended::Stage(id)) => drop(self.stages.remove(&id)),
                 None => return,
             }

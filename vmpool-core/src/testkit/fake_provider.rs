@@ -97,6 +97,17 @@ impl FakeProvider {
         }
     }
 
+    /// The cloud shows this machine from now on, whoever launched it.
+    pub fn show(&self, machine: Listed) {
+        let mut cloud = self.cloud.lock();
+        cloud.machines.insert(machine.id.clone(), machine);
+    }
+
+    /// The cloud knows nothing of the machine any more; how it showed it before.
+    pub fn forget(&self, id: &MachineId) -> Option<Listed> {
+        self.cloud.lock().machines.remove(id)
+    }
+
     /// Machines that cost money.
     pub fn alive(&self) -> Vec<MachineId> {
         let cloud = self.cloud.lock();
