@@ -1,1 +1,8 @@
-//! The journal on disk: SQLite for one runner, PostgreSQL for many.
+//! The journal on disk.
+//!
+//! [`SqliteJournal`] is one file, for one runner that lives on its own host.
+
+mod record;
+mod sqlite;
+
+pub use sqlite::{OpenError, SqliteJournal, SqliteOptions};
