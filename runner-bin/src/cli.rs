@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::clone::CloneArgs;
+use crate::sweep::{self, SweepArgs};
 
 const FIRST_SCREEN: &str = "\
 vmpool runs CI pipelines on fresh machines that are kept warm.
@@ -58,6 +59,13 @@ pub(crate) enum Command {
     /// Check pipeline files and say what is wrong, or would not be honoured, and where
     #[command(after_help = "Exit codes: 0 all files can be run; 2 one can't")]
     Validate(ValidateArgs),
+    /// End machines that nobody should have any more
+    ///
+    /// Asks the providers of a pool file alone, so it needs no runner and works when the state
+    /// directory is lost. Without --yes nothing is ended. Without --deployment-id only expired
+    /// machines of our own deployment are.
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(SweepArgs),
     /// Print shell completions
     #[command(after_help = "Examples:\n  vmpool completions bash > \
         ~/.local/share/bash-completion/completions/vmpool\n  vmpool completions fish > \

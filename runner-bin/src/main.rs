@@ -12,6 +12,7 @@ mod interrupt;
 mod out;
 mod pipeline_file;
 mod screen;
+mod sweep;
 mod validate;
 
 use std::io;
@@ -42,6 +43,7 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
         }
         Some(Command::Exec(args)) => exec(*args),
         Some(Command::Validate(args)) => validate::validate(&args),
+        Some(Command::Sweep(args)) => on_runtime(sweep::sweep(&args)),
         Some(Command::Completions { shell }) => {
             say(completions(shell))?;
             Ok(Exit::Success)
@@ -51,13 +53,18 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
 }
 
 fn exec(args: ExecArgs) -> Result<Exit, Stopped> {
+    on_runtime(exec::exec(args))
+}
+
+/// Runs a command that does more than read files.
+fn on_runtime(command: impl Future<Output = Result<Exit, Stopped>>) -> Result<Exit, Stopped> {
     log();
     // Fails only where it was done before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = Runtime::new()
         .context("start the runtime")
         .or_exit(Exit::Failed)?;
-    let exit = runtime.block_on(exec::exec(args));
+    let exit = runtime.block_on(command);
     // Calls to the provider may block; nobody waits for them any more.
     runtime.shutdown_background();
     exit
