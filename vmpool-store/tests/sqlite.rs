@@ -1,73 +1,175 @@
-//! The journal in a file: what every journal must keep, and what is its own.
+//! The journal in a file: it keeps what every journal must, and what was
+//! answered is there however the process ended.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use vmpool_core::journal::{Batch, CommitError};
+use vmpool_core::clock::Timestamp;
+use vmpool_core::journal::{Batch, CommitError, Note, RowKey};
 use vmpool_core::testkit::conformance;
-use vmpool_core::{Journal as _, Term, Timestamp};
-use vmpool_store::{OpenError, SqliteJournal};
+use vmpool_core::{Journal, PoolName, StageId, Term};
+use vmpool_store::{OpenError, SqliteJournal, SqliteOptions};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_keeps_what_every_journal_must() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("vmpool.db");
-    let journal = Arc::new(SqliteJournal::open(&path).unwrap());
-    conformance::all(journal.clone()).await;
-    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600, "P11: nobody else can read it");
-    let other = SqliteJournal::open(dir.path().join("other.db")).unwrap();
-    conformance::old_rows_are_forgotten(Arc::new(other)).await;
+type Tested = Result<(), Box<dyn std::error::Error>>;
+
+fn note(number: u64, cause: String) -> Batch {
+    Batch {
+        at: Timestamp(number),
+        pool: PoolName::new("pool"),
+        term: Term(1),
+        limit: None,
+        changes: Vec::new(),
+        notes: vec![Note {
+            key: RowKey::Stage(StageId::new(number.to_string())),
+            what: "noted",
+            cause: cause.into(),
+        }],
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_reads_beside_the_runner_and_writes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("vmpool.db");
-    assert!(matches!(
-        SqliteJournal::open_reading(&path),
-        Err(OpenError::File { .. })
-    ));
-    let journal = SqliteJournal::open(&path).unwrap();
-    let term = journal.raise_term(&"p".into(), Timestamp(7)).await.unwrap();
-    let reader = SqliteJournal::open_reading(&path).unwrap();
-    let pools = reader.pools(Timestamp(8)).await.unwrap();
-    assert_eq!((pools.len(), pools[0].term), (1, term));
-    let batch = Batch {
-        at: Timestamp(8),
-        pool: "p".into(),
-        term: Term(9),
-        limit: None,
-        changes: vec![],
-        notes: vec![],
-    };
-    let refused = reader.commit(batch).await;
-    assert!(matches!(refused, Err(CommitError::Unavailable { .. })));
-    let copy = dir.path().join("copy.db");
-    reader.backup(&copy).await.unwrap();
-    let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let copy = SqliteJournal::open(&copy).unwrap();
-    assert_eq!(copy.pools(Timestamp(8)).await.unwrap(), pools);
+async fn the_file_keeps_what_every_journal_must() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("vmpool.db");
+    conformance::all(Arc::new(SqliteJournal::open(&path)?)).await?;
+    // Opened again, it is the same journal; nobody else may read it.
+    conformance::all(Arc::new(SqliteJournal::open(&path)?)).await?;
+    assert_eq!(path.metadata()?.permissions().mode() & 0o777, 0o600);
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_schema_of_a_newer_program_is_refused_with_both_versions() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("vmpool.db");
-    drop(SqliteJournal::open(&path).unwrap());
-    let sql = Connection::open(&path).unwrap();
-    sql.execute("UPDATE refinery_schema_history SET version = 99", ())
-        .unwrap();
-    for refused in [
-        SqliteJournal::open(&path).unwrap_err(),
-        SqliteJournal::open_reading(&path).unwrap_err(),
-    ] {
-        let said = refused.to_string();
-        assert!(
-            said.contains("version 99") && said.contains("up to 1"),
-            "{said}"
-        );
+async fn a_reader_beside_the_runner_sees_what_was_answered_and_writes_nothing() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("vmpool.db");
+    let journal = SqliteJournal::open(&path)?;
+    let reader = SqliteJournal::open_read_only(&path)?;
+    journal.commit(note(1, "first".to_owned())).await?;
+    assert_eq!(reader.events(0, 10).await?.len(), 1);
+    let refused = reader.commit(note(2, "second".to_owned())).await;
+    assert!(
+        matches!(refused, Err(CommitError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_journal_of_a_newer_release_is_refused_with_both_versions() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("vmpool.db");
+    drop(SqliteJournal::open(&path)?);
+    let conn = rusqlite::Connection::open(&path)?;
+    conn.execute(
+        "INSERT INTO refinery_schema_history VALUES (99, 'later', '2099-01-01T00:00:00Z', '0')",
+        [],
+    )?;
+    drop(conn);
+    let refused = SqliteJournal::open(&path);
+    assert!(
+        matches!(
+            refused,
+            Err(OpenError::Newer {
+                found: 99,
+                known: 1,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let text = refused
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    assert!(text.contains("99") && text.contains('1'), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_writes_with_a_reason_and_loses_nothing() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("vmpool.db");
+    let options = SqliteOptions {
+        size_limit: Some(256 << 10),
+    };
+    let journal = SqliteJournal::open_with(&path, options)?;
+    let mut answered = 0;
+    let reason = loop {
+        match journal
+            .commit(note(answered + 1, "x".repeat(8 << 10)))
+            .await
+        {
+            Ok(()) => answered += 1,
+            Err(CommitError::Unavailable { reason }) => break reason,
+            Err(other) => panic!("a full disk is no doubt: {other}"),
+        }
+        assert!(answered < 1_000, "the limit has no effect");
+    };
+    assert!(reason.contains("no space"), "{reason}");
+    assert_eq!(journal.events(0, 1_000).await?.len() as u64, answered);
+    drop(journal);
+    // With room again it goes on by itself.
+    let journal = SqliteJournal::open(&path)?;
+    journal
+        .commit(note(answered + 1, "room again".to_owned()))
+        .await?;
+    assert_eq!(journal.events(0, 1_000).await?.len() as u64, answered + 1);
+    Ok(())
+}
+
+/// The process that is killed: commits and says so, until it is.
+#[tokio::test]
+#[ignore = "started by the test below"]
+async fn commit_until_killed() -> Tested {
+    let path = std::env::var_os("VMPOOL_TEST_JOURNAL").ok_or("no journal was named")?;
+    let journal = Arc::new(SqliteJournal::open(path)?);
+    for round in 0_u64.. {
+        let mut commits = tokio::task::JoinSet::new();
+        for number in round * 4 + 1..=round * 4 + 4 {
+            let journal = journal.clone();
+            commits
+                .spawn(async move { (number, journal.commit(note(number, "kept".into())).await) });
+        }
+        while let Some(done) = commits.join_next().await {
+            let (number, committed) = done?;
+            committed?;
+            println!("answered {number}");
+        }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn p5_what_was_answered_is_there_after_a_kill() -> Tested {
+    let folder = tempfile::tempdir()?;
+    for (round, answers) in [1, 7, 40, 150].into_iter().enumerate() {
+        let path = folder.path().join(format!("{round}.db"));
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["--ignored", "--exact", "--nocapture", "commit_until_killed"])
+            .env("VMPOOL_TEST_JOURNAL", &path)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let lines = BufReader::new(child.stdout.take().ok_or("it has no output")?).lines();
+        let mut answered = Vec::new();
+        for line in lines {
+            if let Some((_, number)) = line?.split_once("answered ") {
+                answered.push(number.to_owned());
+            }
+            if answered.len() == answers {
+                child.kill()?;
+            }
+        }
+        child.wait()?;
+        assert!(answered.len() >= answers, "it ended by itself");
+        let journal = SqliteJournal::open(&path)?;
+        let events = journal.events(0, 1_000_000).await?;
+        for number in answered {
+            let key = RowKey::Stage(StageId::new(number.as_str()));
+            let kept = events.iter().filter(|event| event.key == key).count();
+            assert_eq!(kept, 1, "{number} was answered and is not there once");
+        }
+    }
+    Ok(())
 }
