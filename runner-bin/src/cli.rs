@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::clone::CloneArgs;
+use crate::serve::{self, ServeArgs};
 use crate::sweep::{self, SweepArgs};
 
 const FIRST_SCREEN: &str = "\
@@ -15,6 +16,7 @@ vmpool runs CI pipelines on fresh machines that are kept warm.
   vmpool exec                 run this directory's .vmpool.yml or .drone.yml, here and now
   vmpool exec pipeline.yml    run another pipeline file
   vmpool validate FILE        check a pipeline file without running it
+  vmpool serve                keep pools of machines and run builds on them
 
 `vmpool help` shows every command, `vmpool exec --help` every option with examples.
 ";
@@ -56,6 +58,11 @@ pub(crate) enum Command {
     /// nothing: steps run as you, with your files and your network.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(Box<ExecArgs>),
+    /// Keep pools of machines warm and run builds on them, for a Harness delegate or any HTTP client
+    ///
+    /// However the runner ends, the builds go on: the next one on the same state takes them over.
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(Box<ServeArgs>),
     /// Check pipeline files and say what is wrong, or would not be honoured, and where
     #[command(after_help = "Exit codes: 0 all files can be run; 2 one can't")]
     Validate(ValidateArgs),

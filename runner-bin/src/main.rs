@@ -12,6 +12,7 @@ mod interrupt;
 mod out;
 mod pipeline_file;
 mod screen;
+mod serve;
 mod sweep;
 mod validate;
 
@@ -42,6 +43,7 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
             Ok(Exit::Success)
         }
         Some(Command::Exec(args)) => exec(*args),
+        Some(Command::Serve(args)) => serve::serve(*args),
         Some(Command::Validate(args)) => validate::validate(&args),
         Some(Command::Sweep(args)) => on_runtime(sweep::sweep(&args)),
         Some(Command::Completions { shell }) => {

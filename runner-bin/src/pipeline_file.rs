@@ -1,4 +1,5 @@
-//! Reads a pipeline file for `exec` and `validate`.
+//! Reads the files that people write: pipelines for `exec` and `validate`, and
+//! the text of a pool file.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +19,11 @@ pub(crate) fn read(path: &Path, variables: &Variables) -> Result<Parsed, Stopped
     parse(&name, &text, Dialect::of(&name), variables).or_exit(Exit::BadInput)
 }
 
-fn text(path: &Path) -> anyhow::Result<String> {
+/// The text of the file at `path`.
+///
+/// # Errors
+/// It can't be read, or is not UTF-8.
+pub(crate) fn text(path: &Path) -> anyhow::Result<String> {
     let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -1,0 +1,98 @@
+//! The options of `vmpool serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueHint};
+
+/// Shown below the options.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  vmpool serve --pool pool.yml --state /var/lib/vmpool
+  vmpool serve --pool pool.yml --state ~/.vmpool --listen 127.0.0.1:0
+  vmpool serve --pool pool.yml --state /var/lib/vmpool --trust /etc/vmpool/trust \\
+      --journal postgres://vmpool@db/vmpool \\
+      --peer-listen 0.0.0.0:3002 --peer-url https://runner-1:3002
+
+Signals: SIGTERM and SIGINT stop the runner and no build: machines, stages and steps go on, and \
+the next runner on the same state takes them over; a second signal stops at once. SIGUSR2 starts \
+the program at the same path anew, which takes over all sockets and requests.
+
+Exit codes: 0 stopped by a signal; 1 it could not go on; 2 bad input";
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    /// The pools to keep: a pool file as the incumbent's
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) pool: PathBuf,
+
+    /// What the runner must not forget: its journal, its id, the logs; made if it does not exist
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state: PathBuf,
+
+    /// A journal that several runners share, as postgres://USER@HOST/DATABASE
+    /// [default: STATE/vmpool.db, for one runner]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "VMPOOL_JOURNAL",
+        hide_env_values = true
+    )]
+    pub(crate) journal: Option<String>,
+
+    /// Where builds are asked for, over HTTP
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    pub(crate) listen: SocketAddr,
+
+    /// Where `vmpool pool`, `explain` and `sweep` ask, over gRPC
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3001")]
+    pub(crate) grpc_listen: SocketAddr,
+
+    /// Where /metrics is served [default: with the rest, on --listen]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+
+    /// The deployment's name, which its machines are tagged with [default: local-<your user id>]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) deployment: Option<String>,
+
+    /// The deployment's CA and enrolment key; the same for all of its runners [default: STATE]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) trust: Option<PathBuf>,
+
+    /// Where the logs of steps go [default: STATE/logs]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) logs: Option<PathBuf>,
+
+    /// Where the other runners of the deployment reach this one, over mutual TLS
+    #[arg(
+        long,
+        value_name = "ADDR",
+        requires = "peer_url",
+        help_heading = "Several runners"
+    )]
+    pub(crate) peer_listen: Option<SocketAddr>,
+
+    /// The same as they see it, like https://runner-1:3002
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "peer_listen",
+        help_heading = "Several runners"
+    )]
+    pub(crate) peer_url: Option<String>,
+
+    /// How long requests may take to end when the runner is to stop, like 30s or 5m
+    #[arg(long, value_name = "DURATION", default_value = "30s",
+        value_parser = vmpool_pipeline::parse_duration, help_heading = "Stopping")]
+    pub(crate) grace: Duration,
+
+    /// Log lines for programs, one JSON object a line
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json_logs: bool,
+
+    /// Standard input is a channel to the runner that is to be replaced
+    #[arg(long, hide = true)]
+    pub(crate) replace: bool,
+}

@@ -1,0 +1,206 @@
+//! One request of a caller: what it asks a runner for, and what the runner says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use axum::extract::Query;
+use bytes::Bytes;
+use http::{StatusCode, Uri};
+use serde::Serialize;
+use vmpool_core::journal::Holder;
+use vmpool_core::pool::{AcquireError, AttachError};
+use vmpool_core::runner::{PoolOwner, Runner, RunnerError, SetupRequest};
+use vmpool_core::stage::StageError;
+use vmpool_core::{ExecutorError, PoolName, StageId, Step};
+use vmpool_pipeline::PoolPlatform;
+
+use super::wire::{self, Answer, DestroyVm, ExecuteVm, SetupVm};
+
+/// A request as it came, to be answered here or by another runner.
+#[derive(Clone)]
+pub(crate) struct Request {
+    /// `/setup`.
+    pub(crate) path: String,
+    /// Without its question mark; empty where there is none.
+    pub(crate) query: String,
+    pub(crate) body: Bytes,
+    /// How many runners it has passed.
+    pub(crate) hops: u32,
+}
+
+// The body has secrets.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("path", &self.path)
+            .field("hops", &self.hops)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request as it is meant.
+#[derive(Debug)]
+pub(crate) enum Call {
+    PoolOwner {
+        pool: PoolName,
+        stage: Option<StageId>,
+    },
+    Setup(SetupRequest),
+    Step {
+        stage: StageId,
+        step: Step,
+    },
+    Destroy {
+        stage: StageId,
+    },
+}
+
+/// The pool of the request is another runner's, or nobody's at the moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Elsewhere {
+    pub(crate) pool: PoolName,
+    pub(crate) holder: Option<Holder>,
+}
+
+/// What each pool's machines are.
+pub(crate) type Platforms = BTreeMap<PoolName, PoolPlatform>;
+
+#[derive(Serialize)]
+struct Owned {
+    owner: bool,
+}
+
+impl Call {
+    /// What the request asks for.
+    ///
+    /// # Errors
+    /// The answer to a request that can't be carried out.
+    pub(crate) fn read(request: &Request) -> Result<Self, Answer> {
+        match request.path.as_str() {
+            "/pool_owner" => pool_owner(&request.query),
+            "/setup" => SetupVm::read(&request.body).map(Self::Setup),
+            "/step" => {
+                ExecuteVm::read(&request.body).map(|(stage, step)| Self::Step { stage, step })
+            }
+            "/destroy" => DestroyVm::read(&request.body).map(|stage| Self::Destroy { stage }),
+            path => Err(Answer::malformed(
+                StatusCode::NOT_FOUND,
+                &format!("no such path: {path}"),
+            )),
+        }
+    }
+
+    /// Has `runner` carry it out.
+    ///
+    /// # Errors
+    /// It must be carried out by another runner, or by this one later.
+    ///
+    /// # Cancel safety
+    /// As the runner's calls: nothing is lost, a further call goes on.
+    pub(crate) async fn perform(
+        &self,
+        runner: &Runner,
+        platforms: &Platforms,
+    ) -> Result<Answer, Elsewhere> {
+        match self {
+            Self::PoolOwner { pool, stage } => Ok(owns(runner, pool, stage.as_ref()).await),
+            Self::Setup(request) => match runner.setup(request.clone()).await {
+                Ok(lease) => {
+                    let usual = PoolPlatform::here();
+                    let platform = platforms.get(&request.pool).unwrap_or(&usual);
+                    Ok(wire::set_up(&lease, platform))
+                }
+                Err(error) => setup_failed(error),
+            },
+            Self::Step { stage, step } => match runner.step(stage, step.clone()).await {
+                Ok(outcome) => Ok(wire::outcome(&outcome)),
+                Err(error) => step_failed(error),
+            },
+            Self::Destroy { stage } => match runner.destroy(stage).await {
+                Ok(()) | Err(RunnerError::UnknownStage { .. }) => Ok(Answer::done()),
+                Err(RunnerError::NotOurs { pool, holder }) => Err(Elsewhere { pool, holder }),
+                // Nothing but a journal that does not answer keeps a stage from ending.
+                Err(error) => Ok(Answer::later(&told(&error))),
+            },
+        }
+    }
+}
+
+fn pool_owner(query: &str) -> Result<Call, Answer> {
+    let malformed = |error: String| Answer::malformed(StatusCode::BAD_REQUEST, &error);
+    let fields =
+        fields(query).ok_or_else(|| malformed("the URL's parameters can't be read".to_owned()))?;
+    let field = |name: &str| fields.get(name).filter(|value| !value.is_empty());
+    let pool = field("pool")
+        .ok_or_else(|| malformed("mandatory URL parameter 'pool' is missing".to_owned()))?;
+    let pool = PoolName::parse(pool).map_err(|error| malformed(format!("pool: {error}")))?;
+    let stage = field("stageId").map(|id| StageId::parse(id)).transpose();
+    let stage = stage.map_err(|error| malformed(format!("stageId: {error}")))?;
+    Ok(Call::PoolOwner { pool, stage })
+}
+
+fn fields(query: &str) -> Option<BTreeMap<String, String>> {
+    let uri: Uri = format!("/?{query}").parse().ok()?;
+    let Query(fields) = Query::try_from_uri(&uri).ok()?;
+    Some(fields)
+}
+
+/// Every runner of the deployment answers for all of its pools: what is
+/// another's is passed on.
+async fn owns(runner: &Runner, pool: &PoolName, stage: Option<&StageId>) -> Answer {
+    let owner = match stage {
+        _ if runner.owner(pool) == PoolOwner::Unknown => false,
+        None => true,
+        Some(stage) => match runner.pool_of(stage).await {
+            Ok(found) => found.as_ref() == Some(pool),
+            Err(error) => {
+                tracing::warn!(%stage, %error, "whose a stage is can't be told");
+                false
+            }
+        },
+    };
+    Answer::json(&Owned { owner })
+}
+
+fn setup_failed(error: RunnerError) -> Result<Answer, Elsewhere> {
+    let provision = |why: &str| format!("could not provision a VM from the pool: {why}");
+    Ok(match error {
+        RunnerError::NotOurs { pool, holder } => return Err(Elsewhere { pool, holder }),
+        RunnerError::UnknownPool { pool } => {
+            Answer::failed(&provision(&format!("could not find pool: {pool}")))
+        }
+        RunnerError::Acquire(AcquireError::Conflict { .. })
+        | RunnerError::Stage(StageError::Executor(
+            ExecutorError::Conflict { .. } | ExecutorError::Invalid { .. },
+        )) => Answer::bad_request(&told(&error)),
+        RunnerError::Acquire(AcquireError::QueueFull { .. } | AcquireError::Journal { .. })
+        | RunnerError::Journal(_) => Answer::later(&provision(&told(&error))),
+        _ => Answer::failed(&provision(&told(&error))),
+    })
+}
+
+/// What can't become better by asking again is a step's end; the rest is asked
+/// for again.
+fn step_failed(error: RunnerError) -> Result<Answer, Elsewhere> {
+    Ok(match error {
+        RunnerError::NotOurs { pool, holder } => return Err(Elsewhere { pool, holder }),
+        RunnerError::UnknownStage { ref stage }
+        | RunnerError::Attach(AttachError::Unknown { ref stage }) => {
+            let error = format!("failed to find stage owner entity for stage: {stage}: {error}");
+            Answer::failed(&error)
+        }
+        RunnerError::Stage(StageError::Executor(
+            ExecutorError::Conflict { .. } | ExecutorError::Invalid { .. },
+        )) => Answer::bad_request(&told(&error)),
+        RunnerError::Attach(AttachError::Over { .. })
+        | RunnerError::Stage(StageError::Executor(
+            ExecutorError::MachineLost { .. } | ExecutorError::Refused { .. },
+        )) => wire::failed(&told(&error)),
+        _ => Answer::later(&told(&error)),
+    })
+}
+
+/// An error with its sources, on one line.
+fn told(error: &RunnerError) -> String {
+    format!("{:#}", anyhow::Error::new(error.clone()))
+}

@@ -1,0 +1,252 @@
+//! Where requests are answered: by the runner of this process, by the one that
+//! owns their pool, or by the process that replaces this one.
+//!
+//! ```text
+//! Empty ─► Runner ─► Empty ─► Successor     an upgrade; back to Runner if it fails
+//!            └─────────────► Gone           the end: callers come again to the next process
+//! ```
+//! Every request is idempotent (P9), so one that finds its pool elsewhere, or
+//! loses the runner that has it, is made again. Each ends: it finds nobody to
+//! answer it for no longer than [`OWNERLESS`] (P3).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+use vmpool_core::runner::Runner;
+
+use super::call::{Call, Elsewhere, Platforms, Request};
+use super::peer::{PeerError, Peers, Successor};
+use super::wire::Answer;
+
+/// A request that nobody can answer waits so long at most: as long as one
+/// waits for a machine by default.
+const OWNERLESS: Duration = Duration::from_mins(10);
+
+/// Between two looks for an owner, at most; a change that this runner sees comes first.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Runners that a request passes at most before one must answer it.
+const MOST_HOPS: u32 = 3;
+
+/// Who answers.
+#[derive(Debug, Clone)]
+pub(super) enum Seat {
+    /// Nobody for the moment.
+    Empty,
+    /// The runner of this process.
+    Runner(Runner),
+    /// The process that replaces this one.
+    Successor(Successor),
+    /// Nobody any more.
+    Gone,
+}
+
+/// A handle: clones are the same desk.
+#[derive(Debug, Clone)]
+pub(super) struct Desk(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    seat: watch::Sender<Seat>,
+    stopping: AtomicBool,
+    in_flight: TaskTracker,
+    peers: Peers,
+    platforms: Platforms,
+}
+
+/// A request that came from another runner can't be answered here: that one
+/// looks for the owner itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotHere(String);
+
+impl Desk {
+    pub(super) fn new(peers: Peers, platforms: Platforms) -> Self {
+        Self(Arc::new(Inner {
+            seat: watch::Sender::new(Seat::Empty),
+            stopping: AtomicBool::new(false),
+            in_flight: TaskTracker::new(),
+            peers,
+            platforms,
+        }))
+    }
+
+    /// Says who answers from now on.
+    pub(super) fn seat(&self, seat: Seat) {
+        self.0.seat.send_replace(seat);
+    }
+
+    /// The runner of this process, if there is one.
+    pub(super) fn runner(&self) -> Option<Runner> {
+        match &*self.0.seat.borrow() {
+            Seat::Runner(runner) => Some(runner.clone()),
+            _ => None,
+        }
+    }
+
+    /// Takes no new setups from now on.
+    pub(super) fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// It takes no new setups.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
+    }
+
+    /// This process answers nothing by itself any more: who is connected
+    /// should connect anew.
+    pub(super) fn is_left(&self) -> bool {
+        matches!(&*self.0.seat.borrow(), Seat::Successor(_) | Seat::Gone)
+    }
+
+    /// Waits until no request is in flight.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn idle(&self) {
+        self.0.in_flight.close();
+        self.0.in_flight.wait().await;
+        self.0.in_flight.reopen();
+    }
+
+    /// Answers a caller's request, wherever its pool is.
+    ///
+    /// # Cancel safety
+    /// What was begun goes on, and the same request finds it.
+    pub(super) async fn answer(&self, request: Request) -> Answer {
+        let _counted = self.0.in_flight.token();
+        let call = match Call::read(&request) {
+            Ok(Call::Setup(_)) if self.is_stopping() => {
+                return Answer::later("the runner is stopping: ask the next one");
+            }
+            Ok(call) => call,
+            Err(answer) => return answer,
+        };
+        let mut search = Search::begin();
+        let mut seat = self.0.seat.subscribe();
+        loop {
+            let sitting = seat.borrow_and_update().clone();
+            let found = match sitting {
+                Seat::Gone => return Answer::later("the runner has stopped: ask again"),
+                Seat::Empty => Err("no runner is ready".to_owned()),
+                Seat::Successor(successor) => self.relay(&successor, &request).await,
+                Seat::Runner(runner) => match call.perform(&runner, &self.0.platforms).await {
+                    Ok(answer) => return answer,
+                    Err(elsewhere) => self.ask_owner(&elsewhere, &request, &mut search).await,
+                },
+            };
+            match found {
+                Ok(answer) => return answer,
+                Err(reason) if search.is_over() => return Answer::later(&reason),
+                Err(reason) => {
+                    tracing::debug!(path = request.path, reason, "nobody answers yet");
+                    let wait = search.next_look();
+                    // Who sits there has changed, or it is time to look again.
+                    let _ = timeout_at(wait, seat.changed()).await;
+                }
+            }
+        }
+    }
+
+    /// Answers a request that another runner has passed on, if its pool is
+    /// here or is known to be with a third one.
+    ///
+    /// # Errors
+    /// The pool is not here.
+    pub(super) async fn answer_peer(&self, request: Request) -> Result<Answer, NotHere> {
+        let _counted = self.0.in_flight.token();
+        let call = match Call::read(&request) {
+            Ok(call) => call,
+            Err(answer) => return Ok(answer),
+        };
+        let is_setup = matches!(call, Call::Setup(_));
+        loop {
+            let seat = self.0.seat.borrow().clone();
+            match seat {
+                Seat::Gone => return Err(NotHere("the runner has stopped".to_owned())),
+                Seat::Runner(_) if is_setup && self.is_stopping() => {
+                    return Err(NotHere("the runner is stopping".to_owned()));
+                }
+                Seat::Runner(runner) => match call.perform(&runner, &self.0.platforms).await {
+                    Ok(answer) => return Ok(answer),
+                    // It was handed over meanwhile, to whoever sits here now.
+                    Err(_) if !matches!(&*self.0.seat.borrow(), Seat::Runner(_)) => {}
+                    Err(elsewhere) => return self.pass_on(&elsewhere, &request).await,
+                },
+                Seat::Empty | Seat::Successor(_) => return Ok(self.answer(request).await),
+            }
+        }
+    }
+
+    async fn pass_on(&self, elsewhere: &Elsewhere, request: &Request) -> Result<Answer, NotHere> {
+        let pool = &elsewhere.pool;
+        let not_here = |why: String| NotHere(format!("pool {pool} is not here: {why}"));
+        match &elsewhere.holder {
+            None => Err(not_here("it has no owner at the moment".to_owned())),
+            Some(_) if request.hops >= MOST_HOPS => Err(not_here(
+                "the request has passed too many runners".to_owned(),
+            )),
+            Some(holder) => {
+                let passed = self.0.peers.forward(holder, request).await;
+                passed.map_err(|error| not_here(error.to_string()))
+            }
+        }
+    }
+
+    async fn ask_owner(
+        &self,
+        elsewhere: &Elsewhere,
+        request: &Request,
+        search: &mut Search,
+    ) -> Result<Answer, String> {
+        let pool = &elsewhere.pool;
+        let Some(holder) = &elsewhere.holder else {
+            return Err(format!("pool {pool} has no owner at the moment"));
+        };
+        let failed = match self.0.peers.forward(holder, request).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        if let PeerError::Lost { .. } = failed {
+            // It had the request: the search for an owner begins anew.
+            *search = Search::begin();
+        }
+        let holder = &holder.runner;
+        Err(format!(
+            "pool {pool} is with runner {holder}: {:#}",
+            anyhow::Error::new(failed)
+        ))
+    }
+
+    async fn relay(&self, successor: &Successor, request: &Request) -> Result<Answer, String> {
+        let relayed = successor.forward(request).await;
+        relayed.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+    }
+}
+
+/// A request's search for somebody to answer it.
+#[derive(Debug)]
+struct Search {
+    until: Instant,
+}
+
+impl Search {
+    fn begin() -> Self {
+        Self {
+            until: Instant::now() + OWNERLESS,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    fn next_look(&self) -> Instant {
+        self.until.min(Instant::now() + LOOK_AGAIN)
+    }
+}

@@ -1,0 +1,127 @@
+//! The HTTP routes: the incumbent's, and what watches over a runner.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get, post};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode, Version};
+use http_body_util::LengthLimitError;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::timeout;
+use vmpool_core::Clock;
+use vmpool_core::runner::{PoolOwner, Runner};
+
+use super::call::Request;
+use super::desk::Desk;
+use super::wire::Answer;
+
+/// The largest body of a request.
+pub(super) const MOST_BYTES: usize = 64 << 20;
+
+/// How long the journal may take to show that it is there.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The routes. `metrics` are among them unless they have a socket of their own.
+pub(super) fn routes(desk: Desk, metrics: Option<PrometheusHandle>) -> Router {
+    let routes = Router::new()
+        .route("/healthz", get(async || "OK"))
+        .route("/readyz", get(readyz))
+        .route("/pool_owner", post(answer))
+        .route("/setup", post(answer))
+        .route("/step", post(answer))
+        .route("/destroy", post(answer))
+        .fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"))
+        .with_state(desk);
+    match metrics {
+        Some(metrics) => routes.merge(metrics_route(metrics)),
+        None => routes,
+    }
+}
+
+/// `/metrics` alone.
+pub(super) fn metrics_route(metrics: PrometheusHandle) -> Router {
+    Router::new().route("/metrics", any(async move || metrics.render()))
+}
+
+async fn answer(State(desk): State<Desk>, request: http::Request<Body>) -> Response {
+    let (head, body) = request.into_parts();
+    let mut response = match to_bytes(body, MOST_BYTES).await {
+        Ok(body) => {
+            let request = Request {
+                path: head.uri.path().to_owned(),
+                query: head.uri.query().unwrap_or_default().to_owned(),
+                body,
+                hops: 0,
+            };
+            response(desk.answer(request).await)
+        }
+        Err(error) => response(unread(&error)),
+    };
+    if desk.is_left() && head.version <= Version::HTTP_11 {
+        // The next request of this connection belongs to another process.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+fn unread(error: &axum::Error) -> Answer {
+    let source = std::error::Error::source(error);
+    if source.is_some_and(|source| source.is::<LengthLimitError>()) {
+        let mebibytes = MOST_BYTES >> 20;
+        let error = format!("the body is larger than {mebibytes} MiB");
+        return Answer::malformed(StatusCode::PAYLOAD_TOO_LARGE, &error);
+    }
+    Answer::malformed(StatusCode::BAD_REQUEST, "unexpected EOF")
+}
+
+fn response(answer: Answer) -> Response {
+    let retry_after = answer.retry_after();
+    let mut response = (answer.status, answer.body).into_response();
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_TYPE);
+    if let Ok(content_type) = HeaderValue::from_str(&answer.content_type)
+        && !content_type.is_empty()
+    {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
+    if let Some(seconds) = retry_after {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// Ready: every pool has an owner, the journal answers, and no end is near.
+async fn readyz(State(desk): State<Desk>) -> (StatusCode, String) {
+    let not_ready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
+    if desk.is_stopping() {
+        return not_ready("stopping".to_owned());
+    }
+    let Some(runner) = desk.runner() else {
+        return not_ready("no runner yet".to_owned());
+    };
+    let ownerless = runner
+        .status()
+        .into_iter()
+        .find(|pool| pool.owner == PoolOwner::Nobodys);
+    if let Some(pool) = ownerless {
+        return not_ready(format!("pool {} has no owner", pool.name));
+    }
+    match journal_trouble(&runner).await {
+        None => (StatusCode::OK, "OK\n".to_owned()),
+        Some(trouble) => not_ready(trouble),
+    }
+}
+
+async fn journal_trouble(runner: &Runner) -> Option<String> {
+    let asked = runner.journal().pools(Clock::system().now());
+    match timeout(JOURNAL_PATIENCE, asked).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the journal does not answer".to_owned()),
+    }
+}

@@ -1,0 +1,36 @@
+//! `vmpool serve`: the runner as a process, for callers of the incumbent's
+//! HTTP API and for other runners.
+//!
+//! ```text
+//! site    what stays for the whole process: options, pools, trust, sockets
+//! shift   what lives between taking the state directory's lock and giving it up
+//! desk    answers requests: here, at the pool's owner, or at the next process
+//! ```
+//! [`call`] and [`wire`] are what requests mean, [`http`] and [`peer`] how they
+//! come, [`doors`] the sockets, [`upgrade`] the way from one process to the
+//! next, [`logs`] where the steps' logs go. What a runner does is
+//! [`vmpool_core::runner`].
+//!
+//! Invariants:
+//! - no end of this process ends a stage: not a signal, not an error, not an upgrade;
+//! - of all processes of a state directory one at a time has a runner.
+
+mod args;
+mod call;
+mod desk;
+mod doors;
+mod http;
+mod logs;
+mod peer;
+mod pools;
+mod process;
+mod screen;
+mod shift;
+mod signals;
+mod site;
+mod state_dir;
+mod upgrade;
+mod wire;
+
+pub(crate) use args::{EXAMPLES, ServeArgs};
+pub(crate) use process::serve;

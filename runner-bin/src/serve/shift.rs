@@ -1,0 +1,137 @@
+//! A shift: the time in which this process has the state directory, and a
+//! runner that owns pools.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+use vmpool_agent::{AgentExecutor, Agents, LinkConfig};
+use vmpool_core::agent::Clocks;
+use vmpool_core::journal::Holder;
+use vmpool_core::runner::{Runner, RunnerParts, Sharing};
+use vmpool_core::{Clock, Journal};
+use vmpool_store::SqliteJournal;
+
+use super::desk::Seat;
+use super::http;
+use super::peer::{Doorman, PeerService};
+use super::pools;
+use super::site::Site;
+use super::state_dir::{Lock, StateError};
+
+/// How long the lock of a process that is just gone may take to be free: a
+/// child that it was starting has it between fork and exec.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two tries.
+const LOCK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The lock, the runner, and what answers for it.
+#[derive(Debug)]
+pub(super) struct Shift {
+    runner: Runner,
+    agents: Agents,
+    /// Ends the loops that accept connections.
+    doors: CancellationToken,
+    _lock: Lock,
+}
+
+/// Takes the state directory's lock.
+///
+/// # Errors
+/// Another process has it, and keeps it.
+pub(super) async fn lock(site: &Site) -> Result<Lock, StateError> {
+    let taken = async {
+        loop {
+            match site.state.lock() {
+                Err(StateError::Locked { .. }) => tokio::time::sleep(LOCK_AGAIN).await,
+                taken => return taken,
+            }
+        }
+    };
+    match tokio::time::timeout(LOCK_PATIENCE, taken).await {
+        Ok(taken) => taken,
+        Err(_) => site.state.lock(),
+    }
+}
+
+impl Shift {
+    /// Opens the journal, starts the runner, and answers requests.
+    ///
+    /// # Errors
+    /// The journal can't be opened, or the runner does not start; the lock is
+    /// free then.
+    pub(super) async fn begin(site: &Site, lock: Lock) -> anyhow::Result<Self> {
+        let runner_id = site.state.runner_id(&lock)?;
+        let (journal, sharing) = journal(site).await?;
+        let agents = Agents::new(
+            Arc::clone(&site.authority),
+            Clocks::default(),
+            LinkConfig::default(),
+        );
+        let parts = RunnerParts {
+            journal,
+            link: Arc::new(agents.clone()),
+            executor: Arc::new(AgentExecutor::new(agents.clone())),
+            logs: Arc::new(site.logs.clone()),
+            clock: Clock::system(),
+            holder: Holder {
+                runner: runner_id,
+                url: site.args.peer_url.clone().unwrap_or_default().into(),
+            },
+            sharing,
+        };
+        let sources = pools::sources(&site.pools, &site.owner, site.authority.deployment())?;
+        let runner = Runner::start(parts, sources).await;
+        let runner = runner.context("start the runner")?;
+        site.desk.seat(Seat::Runner(runner.clone()));
+        let shift = Self {
+            runner,
+            agents,
+            doors: CancellationToken::new(),
+            _lock: lock,
+        };
+        shift.open(site)?;
+        Ok(shift)
+    }
+
+    fn open(&self, site: &Site) -> anyhow::Result<()> {
+        let (doors, connections) = (&site.doors, &site.connections);
+        let elsewhere = doors.metrics.is_some();
+        let metrics = (!elsewhere).then(|| site.metrics.clone());
+        let routes = http::routes(site.desk.clone(), metrics);
+        connections.serve_http(doors.http.open()?, routes, self.doors.clone());
+        if let Some(door) = &doors.metrics {
+            let routes = http::metrics_route(site.metrics.clone());
+            connections.serve_http(door.open()?, routes, self.doors.clone());
+        }
+        if let Some(door) = &doors.peers {
+            let doorman = Doorman::new(&site.authority)?;
+            let routes = PeerService::for_runners(site.desk.clone());
+            connections.serve_peers(door.open()?, doorman, routes, self.doors.clone());
+        }
+        Ok(())
+    }
+
+    /// Stops accepting, lets the next runner go on, and gives the lock up.
+    /// Machines, stages and steps stay as they are.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves the runner stopping; the lock is free.
+    pub(super) async fn end(self) {
+        self.doors.cancel();
+        self.runner.hand_over().await;
+        self.agents.shutdown().await;
+    }
+}
+
+async fn journal(site: &Site) -> anyhow::Result<(Arc<dyn Journal>, Sharing)> {
+    if site.args.journal.is_some() {
+        anyhow::bail!("--journal: a journal that several runners share is not supported yet");
+    }
+    let path = site.state.path().join("vmpool.db");
+    let journal = spawn_blocking(move || SqliteJournal::open(path)).await??;
+    Ok((Arc::new(journal), Sharing::Alone))
+}

@@ -1,0 +1,80 @@
+//! What stays the same for the whole life of a serving process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use vmpool_agent::Authority;
+use vmpool_core::Owner;
+use vmpool_pipeline::PoolFile;
+
+use super::args::ServeArgs;
+use super::call::Platforms;
+use super::desk::Desk;
+use super::doors::{Connections, Doors};
+use super::logs::FileLogs;
+use super::peer::Peers;
+use super::pools;
+use super::state_dir::StateDir;
+use crate::exit::{Exit, OrExit as _, Stopped};
+
+/// The place where shifts follow each other.
+pub(super) struct Site {
+    pub(super) args: ServeArgs,
+    /// This program's path: what an upgrade starts.
+    pub(super) program: PathBuf,
+    pub(super) state: StateDir,
+    pub(super) pools: PoolFile,
+    pub(super) owner: Owner,
+    pub(super) authority: Arc<Authority>,
+    pub(super) logs: FileLogs,
+    pub(super) doors: Doors,
+    pub(super) connections: Connections,
+    pub(super) desk: Desk,
+    pub(super) metrics: PrometheusHandle,
+}
+
+impl Site {
+    /// Reads what the options name. Nothing is changed but the state
+    /// directory, which is made if it does not exist. Blocks shortly.
+    ///
+    /// # Errors
+    /// An option, or a file that one names, can't be used.
+    pub(super) fn new(
+        args: ServeArgs,
+        open: impl FnOnce(&ServeArgs) -> anyhow::Result<Doors>,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, Stopped> {
+        let pools = pools::read(&args.pool)?;
+        let owner = pools::owner(args.deployment.as_deref())?;
+        let state = StateDir::open(&args.state).or_exit(Exit::BadInput)?;
+        let trust = args.trust.as_deref().unwrap_or_else(|| state.path());
+        let authority = Authority::open_or_create(trust).or_exit(Exit::BadInput)?;
+        let authority = Arc::new(authority);
+        let logs = args.logs.clone();
+        let logs = logs.unwrap_or_else(|| state.path().join("logs"));
+        let logs = std::path::absolute(logs).or_exit(Exit::BadInput)?;
+        let program = std::env::current_exe().context("find this program");
+        let peers = Peers::new(&authority).or_exit(Exit::Failed)?;
+        Ok(Self {
+            doors: open(&args).or_exit(Exit::BadInput)?,
+            program: program.or_exit(Exit::Failed)?,
+            desk: Desk::new(peers, platforms(&pools)),
+            connections: Connections::new(),
+            logs: FileLogs::new(logs),
+            args,
+            state,
+            pools,
+            owner,
+            authority,
+            metrics,
+        })
+    }
+}
+
+fn platforms(file: &PoolFile) -> Platforms {
+    let platform =
+        |pool: &vmpool_pipeline::PoolSpec| (pool.name.as_str().into(), pool.platform.clone());
+    file.pools.iter().map(platform).collect()
+}

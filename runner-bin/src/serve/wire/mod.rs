@@ -1,0 +1,20 @@
+//! The incumbent's JSON: what its callers send, and what they are told.
+//!
+//! Names, statuses and both shapes of errors are the incumbent's; unknown
+//! fields are passed over as it does. What can't be honoured here is refused
+//! with the field's name (P13), and never left out in silence where it would
+//! change a step's result. Pure: no call of this module waits or looks at anything.
+
+mod answer;
+mod decode;
+mod destroy;
+mod setup;
+mod step;
+
+pub(super) use answer::Answer;
+pub(super) use destroy::DestroyVm;
+pub(super) use setup::{SetupVm, set_up};
+pub(super) use step::{ExecuteVm, failed, outcome};
+
+#[cfg(test)]
+mod tests;
