@@ -147,22 +147,26 @@ impl Shared {
         self.reigns().find(|reign| reign.stage(stage).is_some())
     }
 
-    /// Keeps the journal small, and looks for pools that nobody rules.
+    /// Keeps the journal small, and looks for pools that nobody rules, until
+    /// the runner leaves.
     pub(super) async fn keep_house(self: Arc<Self>) {
-        loop {
-            if let Err(error) = self.look_for_unknown().await {
-                self.troubles.tell(None, error.to_string());
+        let house = async {
+            loop {
+                if let Err(error) = self.look_for_unknown().await {
+                    self.troubles.tell(None, error.to_string());
+                }
+                tokio::time::sleep(COMPACT_EVERY).await;
+                let now = self.parts.clock.now();
+                let compacted = self.parts.journal.compact(Retention::default(), now);
+                match compacted.await {
+                    Ok(removed) => tracing::debug!(?removed, "the journal was compacted"),
+                    Err(error) => self.troubles.tell(None, error.to_string()),
+                }
             }
-            tokio::select! {
-                () = self.leaving.cancelled() => return,
-                () = tokio::time::sleep(COMPACT_EVERY) => {}
-            }
-            let now = self.parts.clock.now();
-            let compacted = self.parts.journal.compact(Retention::default(), now);
-            match compacted.await {
-                Ok(removed) => tracing::debug!(?removed, "the journal was compacted"),
-                Err(error) => self.troubles.tell(None, error.to_string()),
-            }
+        };
+        tokio::select! {
+            () = self.leaving.cancelled() => {}
+            () = house => {}
         }
     }
 

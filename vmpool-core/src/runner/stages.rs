@@ -97,11 +97,12 @@ impl StageEntry {
         })
     }
 
-    /// One less asks for its machine. True: nobody does any more, and it has none.
+    /// One less asks for its machine. True: nobody does any more, it has none,
+    /// and nothing of it is left.
     pub(super) fn asked_in_vain(&self) -> bool {
         let mut asking = self.asking.lock();
         *asking -= 1;
-        *asking == 0 && self.lease.get().is_none()
+        *asking == 0 && self.lease.get().is_none() && !self.is_followed()
     }
 
     pub(super) fn step(&self, id: &StepId) -> Option<Arc<StepEntry>> {

@@ -1,0 +1,160 @@
+//! One runner's way to a journal that others share: it can be shut.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use vmpool_core::clock::Timestamp;
+use vmpool_core::journal::{
+    Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, MemoryJournal,
+    OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
+};
+use vmpool_core::{Journal, MachineId, OrderId, PoolName, StageId, Term};
+
+/// What the way is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Open,
+    /// Every call fails at once.
+    Away,
+    /// No call is answered, as for a process that is stopped.
+    Hangs,
+}
+
+/// A runner's way to the journal.
+pub(crate) struct Gate {
+    rows: Arc<MemoryJournal>,
+    way: watch::Sender<Way>,
+    compactions: AtomicU64,
+}
+
+impl Gate {
+    pub(crate) fn new(rows: &Arc<MemoryJournal>) -> Arc<Self> {
+        Arc::new(Self {
+            rows: rows.clone(),
+            way: watch::Sender::new(Way::Open),
+            compactions: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn set(&self, way: Way) {
+        self.way.send_replace(way);
+    }
+
+    /// How often it was asked to forget what is old.
+    pub(crate) fn compactions(&self) -> u64 {
+        self.compactions.load(Ordering::Relaxed)
+    }
+
+    async fn pass(&self) -> Result<(), JournalError> {
+        let mut way = self.way.subscribe();
+        let way = way.wait_for(|way| *way != Way::Hangs).await;
+        if way.is_ok_and(|way| *way == Way::Open) {
+            return Ok(());
+        }
+        Err(JournalError {
+            attempted: "reach the journal".to_owned(),
+            reason: "the test says so".to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl Journal for Gate {
+    async fn raise_term(&self, pool: &PoolName, now: Timestamp) -> Result<Term, JournalError> {
+        self.pass().await?;
+        self.rows.raise_term(pool, now).await
+    }
+
+    async fn take(
+        &self,
+        pool: &PoolName,
+        holder: &Holder,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Taken, JournalError> {
+        self.pass().await?;
+        self.rows.take(pool, holder, lease, now).await
+    }
+
+    async fn renew(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
+        self.pass().await?;
+        self.rows.renew(pool, term, lease, now).await
+    }
+
+    async fn give_up(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.pass().await?;
+        self.rows.give_up(pool, term, now).await
+    }
+
+    async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {
+        self.pass().await?;
+        self.rows.pools(now).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        if let Err(error) = self.pass().await {
+            let reason = error.reason;
+            return Err(CommitError::Unavailable { reason });
+        }
+        self.rows.commit(batch).await
+    }
+
+    async fn pool(&self, pool: &PoolName) -> Result<PoolRows, JournalError> {
+        self.pass().await?;
+        self.rows.pool(pool).await
+    }
+
+    async fn machine(&self, id: &MachineId) -> Result<Option<Arc<MachineRow>>, JournalError> {
+        self.pass().await?;
+        self.rows.machine(id).await
+    }
+
+    async fn stage(&self, id: &StageId) -> Result<Option<StageRecord>, JournalError> {
+        self.pass().await?;
+        self.rows.stage(id).await
+    }
+
+    async fn order(&self, id: &OrderId) -> Result<Option<Arc<OrderRow>>, JournalError> {
+        self.pass().await?;
+        self.rows.order(id).await
+    }
+
+    async fn ledger(
+        &self,
+        after: Option<&MachineId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<MachineRow>>, JournalError> {
+        self.pass().await?;
+        self.rows.ledger(after, limit).await
+    }
+
+    async fn history(&self, key: &RowKey, limit: usize) -> Result<Vec<Event>, JournalError> {
+        self.pass().await?;
+        self.rows.history(key, limit).await
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, JournalError> {
+        self.pass().await?;
+        self.rows.events(after, limit).await
+    }
+
+    async fn compact(&self, keep: Retention, now: Timestamp) -> Result<Compacted, JournalError> {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
+        self.pass().await?;
+        self.rows.compact(keep, now).await
+    }
+}

@@ -1,0 +1,10 @@
+//! The runner over a provider in memory and simulated agents, on paused time.
+
+mod ends;
+mod gate;
+mod harness;
+mod journal_away;
+mod life;
+mod ownership;
+mod restart;
+mod stuck;
