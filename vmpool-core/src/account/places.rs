@@ -23,8 +23,9 @@ pub struct Shortage {
 }
 
 impl Account {
-    /// The provider had no capacity for a template's machines, at `place` if it said where.
-    pub fn no_capacity(&self, template: &Capabilities, place: Option<&Place>) {
+    /// The provider had no capacity for a template's machines, at `place` if it
+    /// said where. True: that is news, and another of its places may have some.
+    pub fn no_capacity(&self, template: &Capabilities, place: Option<&Place>) -> bool {
         let now = Instant::now();
         let until = later(self.config().short_for);
         let mut places = self.inner.places.lock();
@@ -33,9 +34,12 @@ impl Account {
             Some(place) => vec![place.clone()],
             None => places_of(template),
         };
+        let mut news = false;
         for place in short {
-            places.0.insert(place, until);
+            news |= places.0.insert(place, until).is_none();
         }
+        drop(places);
+        news && self.shortage(template).until.is_none()
     }
 
     /// The provider had all the machines that were asked of it. Where the

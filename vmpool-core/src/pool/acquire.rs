@@ -16,8 +16,8 @@ use super::queue::{Claim, Claiming, Refusal};
 use super::turn::{Asking, Submitted};
 use super::warm::{ReadyMachine, Shared};
 use super::{
-    AcquireError, AcquireRequest, AttachError, Closed, Lease, Origin, PoolEvent, RequestHash,
-    TryAcquireError,
+    AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, Origin, PoolEvent,
+    RequestHash, TryAcquireError,
 };
 use crate::clock::{Timestamp, later};
 use crate::id::{StageId, Version};
@@ -377,11 +377,18 @@ impl Shared {
 
     fn too_late(&self, request: &AcquireRequest, patience: Patience) -> AcquireError {
         let since = self.parts.clock.at(patience.since);
+        let mut evidence = self.book.lock().evidence(since);
+        // The request that ends here is one that no machine is ordered for.
+        evidence.extend(self.held_off(self.waiting().max(1)).map(|why| Evidence {
+            at: self.now(),
+            machine: None,
+            text: format!("no machine is ordered {why}"),
+        }));
         AcquireError::Deadline {
             pool: self.name.clone(),
             stage: request.stage.clone(),
             waited: patience.since.elapsed(),
-            evidence: self.book.lock().evidence(since),
+            evidence,
         }
     }
 }

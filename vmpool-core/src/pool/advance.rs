@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::book::{Backoff, Book};
+use super::book::Book;
 use super::keeper::JOURNAL_PAUSE;
 use super::warm::{ReadyMachine, Shared};
 use super::{Origin, PoolEvent, ReleaseError};
@@ -143,7 +143,10 @@ impl Shared {
         if book.closing || !as_known {
             return;
         }
-        book.backoff = Backoff::default();
+        if book.hold.breaker.is_open() {
+            self.metrics.breaker(false);
+        }
+        book.hold.breaker.succeeded();
         self.queue.offer(ReadyMachine { row, health });
     }
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Timestamp, later};
+use super::hold::Hold;
+use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, StageId, StepId};
 use crate::journal::{MachineRow, OrderRow, StageRow, StepRow};
 use crate::machine::MachineState;
@@ -63,7 +63,8 @@ pub(super) struct Book {
     pub(super) closing: bool,
     /// The pool shuts down: those that stages have are ended too.
     pub(super) ending: bool,
-    pub(super) backoff: Backoff,
+    /// What holds orders off.
+    pub(super) hold: Hold,
 }
 
 /// How many machines there shall be.
@@ -130,32 +131,6 @@ pub(super) struct StageEntry {
     pub(super) row: Arc<StageRow>,
     pub(super) origin: Origin,
     pub(super) steps: Map<StepId, Arc<StepRow>>,
-}
-
-/// Holds launches off after failures.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Backoff {
-    failures: u32,
-    pub(super) not_before: Option<Instant>,
-}
-
-/// First pause after a failed launch or boot; doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Longest pause between launches.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-
-impl Backoff {
-    /// A launch was refused, or its machine never became ready: waits longer
-    /// each time, and at least `named`. Many that fail at once are one failure.
-    pub(super) fn failed(&mut self, named: Duration) {
-        if self.not_before.is_none_or(|until| until <= Instant::now()) {
-            self.failures = self.failures.saturating_add(1);
-        }
-        let doublings = self.failures.saturating_sub(1).min(10);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doublings);
-        let until = later(pause.min(LONGEST_PAUSE).max(named));
-        self.not_before = self.not_before.max(Some(until));
-    }
 }
 
 impl Book {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Origin;
+use super::hold::Orders;
 use super::warm::Shared;
+use crate::account::Priority;
 use crate::id::{MachineId, StageId};
 use crate::journal::{JournalError, MachineRow, PoolRows, StageRow};
 use crate::stage::{StageEnd, StageState};
@@ -72,28 +74,31 @@ impl Shared {
         [next, refill].into_iter().flatten().min()
     }
 
-    /// Orders what is missing; says when to try again where failures hold it off.
+    /// Sets an order of what is missing going; says when to try again where it
+    /// is held off.
     fn refill(self: &Arc<Self>) -> Option<Instant> {
-        let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
-        loop {
-            let count = {
-                let mut book = self.book.lock();
-                let missing = book.shortfall(waiting);
-                if missing == 0 {
-                    return None;
-                }
-                if let Some(until) = book.backoff.not_before
-                    && until > Instant::now()
-                {
-                    return Some(until);
-                }
-                let count = missing.min(self.capabilities.max_batch.max(1));
-                book.reserve(count);
-                count
-            };
-            self.count_slots();
-            self.spawn("order", self.clone().order(count));
+        let waiting = self.waiting();
+        if self.book.lock().shortfall(waiting) == 0 {
+            return None;
         }
+        let shortage = self.parts.account.shortage(&self.capabilities);
+        let priority = if waiting > 0 {
+            Priority::Request
+        } else {
+            Priority::Refill
+        };
+        let begins = {
+            let mut book = self.book.lock();
+            match book.orders(waiting, &shortage, Instant::now()) {
+                Orders::UpTo(_) => book.hold.begin_asking(priority),
+                Orders::HeldOff(held) => return Some(held.until),
+                Orders::None | Orders::AfterProbe(_) => return None,
+            }
+        };
+        if begins {
+            self.spawn("order", self.clone().order(priority));
+        }
+        None
     }
 
     fn drain_excess(self: &Arc<Self>) {

@@ -2,7 +2,8 @@
 //!
 //! The order, with the whole rendered request sealed, is durable before the
 //! provider is called (P1). A call whose answer was lost is replayed with the
-//! same bytes; what no replay settles, listings do.
+//! same bytes; what no replay settles, listings do. Each call waits for the
+//! account's pass before its moment is noted, so that it is made at that moment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::PoolEvent;
+use super::hold::Orders;
 use super::warm::Shared;
+use crate::account::{CallKind, Mishap, Pass, Priority};
 use crate::clock::later;
 use crate::id::{Attempt, OrderId, Version};
-use crate::journal::{Change, OrderRow};
+use crate::journal::{Change, CommitError, OrderRow};
 use crate::order::{self, OrderEvent, OrderState};
-use crate::provider::{ErrorKind, LaunchOrder, OrderDraft, ProviderError, Tags};
+use crate::provider::{ErrorKind, LaunchOrder, OrderDraft, Place, ProviderError, Tags};
 
 /// First pause before a launch is replayed; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -23,26 +26,53 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 impl Shared {
-    /// Orders `count` machines, whose slots are reserved in the book.
-    pub(super) async fn order(self: Arc<Self>, count: u32) {
-        let written = self.write_order(count).await;
-        let mut failed = None;
+    /// Waits for the account's pass, and orders what is missing by then: that
+    /// the order is written down and called at once is what its moment of the
+    /// call rests on.
+    pub(super) async fn order(self: Arc<Self>, priority: Priority) {
+        let account = &self.parts.account;
+        let pass = account.pass(CallKind::Launch, priority).await;
+        let reserved = self.reserve(priority);
+        // More may be missing than one call takes, or later than now.
+        self.work.notify_one();
+        let Some((count, avoid)) = reserved else {
+            return;
+        };
+        self.count_slots();
+        let written = self.write_order(count, &avoid).await;
         {
             let mut book = self.book.lock();
             book.unreserve(count);
-            match &written {
-                Ok((row, _)) => book.put_order(row.clone()),
-                Err(error) => failed = Some(error.clone()),
+            if let Ok((row, _)) = &written {
+                book.put_order(row.clone());
             }
         }
         self.count_slots();
         match written {
-            Ok((_, launch)) => self.launch(launch, false).await,
-            Err(_) => {
-                if let Some(error) = failed {
-                    self.hold_off(&error);
-                }
+            Ok((_, launch)) => self.launch(launch, Some(pass)).await,
+            Err(NotOrdered::Provider(error)) => self.launch_refused(&error),
+            Err(NotOrdered::Journal(error)) => {
+                let text = format!("order {count} machines: {error}");
+                self.trouble(None, text.clone());
+                self.book.lock().hold.not_written(text);
+                self.work.notify_one();
             }
+        }
+    }
+
+    /// Takes the slots of what is missing now, and says which places to avoid.
+    fn reserve(&self, priority: Priority) -> Option<(u32, Vec<Place>)> {
+        let waiting = self.waiting();
+        let shortage = self.parts.account.shortage(&self.capabilities);
+        let mut book = self.book.lock();
+        book.hold.end_asking(priority);
+        match book.orders(waiting, &shortage, Instant::now()) {
+            Orders::UpTo(most) => {
+                let count = most.min(self.capabilities.max_batch.max(1));
+                book.reserve(count);
+                Some((count, shortage.avoid))
+            }
+            Orders::None | Orders::HeldOff(_) | Orders::AfterProbe(_) => None,
         }
     }
 
@@ -57,7 +87,7 @@ impl Shared {
                     count: row.state.count(),
                     request,
                 };
-                self.launch(launch, true).await;
+                self.launch(launch, None).await;
             }
             Err(error) => {
                 self.trouble(None, format!("replay order {}: {error}", row.id));
@@ -67,7 +97,11 @@ impl Shared {
     }
 
     /// Renders, seals and writes the order down, as about to be called.
-    async fn write_order(&self, count: u32) -> Result<(Arc<OrderRow>, LaunchOrder), ProviderError> {
+    async fn write_order(
+        &self,
+        count: u32,
+        avoid: &[Place],
+    ) -> Result<(Arc<OrderRow>, LaunchOrder), NotOrdered> {
         let (id, attempt) = (OrderId::fresh(), Attempt(1));
         let (tags, limit) = {
             let config = &self.config;
@@ -86,7 +120,7 @@ impl Shared {
             count,
             tags: &tags,
             bootstrap: &bootstrap,
-            avoid: &[],
+            avoid,
         };
         let request = self.parts.provider.render(&draft)?;
 
@@ -107,11 +141,7 @@ impl Shared {
             version: Version(1),
         });
         let change = Change::new(row.clone(), "launching", "machines are missing");
-        self.commit_alone(vec![change], Some(limit))
-            .await
-            .map_err(|error| {
-                ProviderError::new(ErrorKind::Transient, attempted()).because(error)
-            })?;
+        self.commit_alone(vec![change], Some(limit)).await?;
         self.announcer.tell(|| PoolEvent::Order {
             id: id.clone(),
             state,
@@ -129,22 +159,40 @@ impl Shared {
     }
 
     /// Calls the provider until nothing is unknown, or the deadline says that
-    /// listings must tell. `called` says that a call may have been made before.
-    async fn launch(self: &Arc<Self>, launch: LaunchOrder, called: bool) {
+    /// listings must tell. Without a pass a call may have been made before.
+    async fn launch(self: &Arc<Self>, launch: LaunchOrder, mut first: Option<Pass>) {
         let id = &launch.id;
+        let account = &self.parts.account;
         let until = later(self.config.deadlines.launching);
         let mut pause = FIRST_PAUSE;
-        let mut in_doubt = called;
+        let mut in_doubt = first.is_none();
         loop {
-            let call = self.parts.provider.launch(&launch);
+            let pass = if let Some(pass) = first.take() {
+                pass
+            } else {
+                let pass = account.pass(CallKind::Launch, Priority::Request);
+                let Ok(pass) = tokio::time::timeout_at(until, pass).await else {
+                    break;
+                };
+                if !self.mark_called(id, "it is called again").await {
+                    return;
+                }
+                pass
+            };
+            let call = pass.make(self.parts.provider.launch(&launch));
             let Ok(outcome) = tokio::time::timeout_at(until, call).await else {
                 break;
             };
-            if !outcome.machines.is_empty() && !self.bind(id, &outcome.machines).await {
-                break;
+            if !outcome.machines.is_empty() {
+                if outcome.refused.is_empty() {
+                    account.had_capacity(&self.capabilities);
+                }
+                if !self.bind(id, &outcome.machines).await {
+                    break;
+                }
             }
             for (count, error) in &outcome.refused {
-                self.hold_off(error);
+                self.launch_refused(error);
                 // A refused replay says nothing of the call whose answer was lost.
                 if !in_doubt {
                     let event = OrderEvent::ProveAbsent(*count);
@@ -162,9 +210,6 @@ impl Shared {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            if !self.mark_called(id, "it is called again").await {
-                return;
-            }
         }
         // Listings tell what the answers left open.
         let open = self.book.lock().order(id).is_some();
@@ -179,19 +224,47 @@ impl Shared {
             .await
     }
 
-    /// A launch was refused: wait longer each time, or stop where only a person can help (P8).
-    fn hold_off(&self, error: &ProviderError) {
+    /// A launch was refused: whose matter is that (P8)?
+    fn launch_refused(&self, error: &ProviderError) {
         let text = chain(error);
         self.trouble(None, text.clone());
         if !error.kind.is_retryable() {
+            // Only a person can help.
             return self.stop_taking(&text);
         }
-        let named = match error.kind {
-            ErrorKind::Throttled { retry_after } => retry_after.unwrap_or_default(),
-            _ => Duration::ZERO,
+        let mishap = match error.kind {
+            // The account holds all launches off.
+            ErrorKind::Throttled { .. } => None,
+            ErrorKind::NoCapacity => {
+                let account = &self.parts.account;
+                let others = account.no_capacity(&self.capabilities, error.place.as_ref());
+                (!others).then_some(Mishap::Refused)
+            }
+            ErrorKind::Quota => Some(Mishap::Refused),
+            _ => Some(Mishap::Launch),
         };
-        self.book.lock().backoff.failed(named);
-        self.work.notify_one();
+        match mishap {
+            Some(mishap) => self.failed(mishap, &text),
+            None => self.work.notify_one(),
+        }
+    }
+}
+
+/// Why no order was written down.
+enum NotOrdered {
+    Provider(ProviderError),
+    Journal(CommitError),
+}
+
+impl From<ProviderError> for NotOrdered {
+    fn from(error: ProviderError) -> Self {
+        Self::Provider(error)
+    }
+}
+
+impl From<CommitError> for NotOrdered {
+    fn from(error: CommitError) -> Self {
+        Self::Journal(error)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::launch::chain;
 use super::warm::Shared;
-use crate::account::{CallKind, Priority};
+use crate::account::{CallKind, Mishap, Priority};
 use crate::id::MachineId;
 use crate::machine::{MachineEvent, MachineState};
 use crate::provider::{ErrorKind, Listed, Listing, ProviderError};
@@ -98,6 +98,9 @@ impl Shared {
         } else {
             cause
         };
+        if state == MachineState::Booting {
+            self.failed(Mishap::Boot, &cause);
+        }
         let end = StageEnd::MachineLost(cause.clone().into());
         let gone = self
             .advance(id, MachineEvent::ProviderSaysGone, cause.clone(), Some(end))

@@ -6,6 +6,7 @@
 //! | `vmpool_acquire_seconds` | histogram | `pool` |
 //! | `vmpool_acquire_refused_total` | counter | `pool` |
 //! | `vmpool_slots` | gauge | `pool` |
+//! | `vmpool_breaker_open` | gauge | `pool` |
 //! | `vmpool_troubles_total` | counter | `pool` |
 //! | `vmpool_unaccounted_machines` | gauge | `pool` |
 //! | `vmpool_reconcile_seconds` | histogram | `pool` |
@@ -23,6 +24,7 @@ pub(super) struct Metrics {
     refused: Counter,
     slots: Gauge,
     troubles: Counter,
+    breaker: Gauge,
     unaccounted: Gauge,
     passes: Histogram,
     held_back: Counter,
@@ -36,6 +38,7 @@ impl Metrics {
             refused: metrics::counter!("vmpool_acquire_refused_total", "pool" => pool.clone()),
             slots: metrics::gauge!("vmpool_slots", "pool" => pool.clone()),
             troubles: metrics::counter!("vmpool_troubles_total", "pool" => pool.clone()),
+            breaker: metrics::gauge!("vmpool_breaker_open", "pool" => pool.clone()),
             unaccounted: metrics::gauge!("vmpool_unaccounted_machines", "pool" => pool.clone()),
             passes: metrics::histogram!("vmpool_reconcile_seconds", "pool" => pool.clone()),
             held_back: metrics::counter!("vmpool_reconcile_held_back_total", "pool" => pool),
@@ -55,6 +58,11 @@ impl Metrics {
     /// So many slots of the limit are in use.
     pub(super) fn slots(&self, slots: u32) {
         self.slots.set(f64::from(slots));
+    }
+
+    /// The breaker of [`crate::account`] opened, or closed.
+    pub(super) fn breaker(&self, open: bool) {
+        self.breaker.set(f64::from(u8::from(open)));
     }
 
     /// Something went wrong.

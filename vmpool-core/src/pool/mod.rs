@@ -5,6 +5,7 @@ mod advance;
 mod book;
 mod config;
 mod events;
+mod hold;
 mod keeper;
 mod launch;
 mod lease;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::PoolEvent;
 use super::look::Pause;
 use super::warm::Shared;
-use crate::account::Priority;
+use crate::account::{Mishap, Priority};
 use crate::id::{MachineId, OrderId, Version};
 use crate::journal::{Change, CommitError, MachineRow, Row};
 use crate::link::Machine;
@@ -191,6 +191,7 @@ impl Shared {
                     slots,
                     cause,
                 } => {
+                    self.failed(Mishap::Launch, &cause);
                     let event = OrderEvent::ProveAbsent(slots);
                     self.change_order(&order, event, cause.into_owned()).await;
                 }

@@ -14,6 +14,7 @@ use super::advance::AdvanceError;
 use super::keeper::JOURNAL_PAUSE;
 use super::look::Pause;
 use super::warm::Shared;
+use crate::account::Mishap;
 use crate::clock::later;
 use crate::id::MachineId;
 use crate::journal::{Change, CommitError, MachineRow};
@@ -268,7 +269,7 @@ impl Shared {
             return;
         };
         if row.state == MachineState::Booting {
-            self.book.lock().backoff.failed(Duration::ZERO);
+            self.failed(Mishap::Boot, &why);
         }
         let said = self.diagnose(id).await;
         let text = match said {

@@ -20,7 +20,7 @@ use super::{
     Origin, Pool, PoolConfig, PoolEvent, PoolEvents, PoolStatus, ReadyQueue, ReleaseError,
     RequestHash, Salvage, TryAcquireError,
 };
-use crate::account::Account;
+use crate::account::{Account, Breaker};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{MachineId, PoolName, StageId, Term};
 use crate::journal::{CommitError, Journal, JournalError, MachineRow};
@@ -211,7 +211,8 @@ impl WarmPool {
             warm: config.warm,
             limit: config.limit,
         };
-        let book = Book::new(size);
+        let mut book = Book::new(size);
+        book.hold.breaker = Breaker::new(parts.account.config().breaker_after);
         let shared = Arc::new(Shared {
             metrics: Metrics::new(&pool),
             name: pool,
@@ -450,6 +451,7 @@ impl Shared {
     fn status(&self) -> PoolStatus {
         use MachineState as S;
         let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
+        let held_off = self.held_off(waiting);
         let book = self.book.lock();
         let machines = book.machines().map(|entry| MachineStatus {
             id: entry.row.id().clone(),
@@ -470,7 +472,7 @@ impl Shared {
             ending: book.count(S::Draining) + book.count(S::Terminating),
             waiting,
             stopped: book.stopped.as_deref().map(str::to_owned),
-            held_off: None,
+            held_off,
             unaccounted: self.looks.unaccounted.load(Ordering::Relaxed),
             waiters: Vec::new(),
             machines: machines.collect(),

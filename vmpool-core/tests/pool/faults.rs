@@ -109,6 +109,9 @@ async fn p1_slots_that_no_listing_shows_are_proven_absent_and_ordered_again() {
 async fn a_partial_launch_keeps_what_came_and_orders_the_rest() {
     let plan = FaultPlan::none().at(Call::Launch, 1, Fault::Partial(1));
     let world = world(3, 3, plan).await;
+    world.ready(1).await;
+    // A place without capacity is left alone for three minutes while nobody waits.
+    tokio::time::sleep(Duration::from_mins(3)).await;
     world.ready(3).await;
     world.end().await;
 }

@@ -178,7 +178,8 @@ async fn p8_machines_that_never_become_ready_are_ordered_ever_more_rarely() {
         "{launches} launches in an hour"
     );
     world.link.never_answer(false);
-    tokio::time::sleep(Duration::from_mins(1)).await;
+    // The longest pause of an open breaker.
+    tokio::time::sleep(Duration::from_mins(5)).await;
     world.ready(1).await;
     world.end().await;
 }
