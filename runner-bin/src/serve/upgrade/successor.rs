@@ -45,7 +45,7 @@ pub(crate) enum UpgradeError {
     Connect(#[source] tonic::transport::Error),
 }
 
-/// The new process, before it serves. Dropping it kills it.
+/// The new process, before it serves. Dropped, it hears nothing more, and ends.
 #[derive(Debug)]
 pub(crate) struct Next {
     child: Child,
@@ -64,7 +64,7 @@ impl Next {
     /// could go on.
     ///
     /// # Cancel safety
-    /// A dropped call kills the new process.
+    /// After a dropped call the new process ends by itself.
     pub(crate) async fn start(program: &Path, doors: &Doors) -> Result<Self, UpgradeError> {
         let failed = |source| UpgradeError::Start {
             program: program.to_owned(),
@@ -74,7 +74,6 @@ impl Next {
         let child = Command::new(program)
             .args(arguments())
             .stdin(OwnedFd::from(theirs))
-            .kill_on_drop(true)
             .spawn()
             .map_err(failed)?;
         sockets::send(&ours, &doors.named()).map_err(UpgradeError::Broken)?;
@@ -95,8 +94,6 @@ impl Next {
     /// # Errors
     /// It did not: it is gone, and the place is free again.
     ///
-    /// # Cancel safety
-    /// A dropped call kills the new process.
     pub(crate) async fn go(mut self) -> Result<Serving, UpgradeError> {
         let serving = self.take_over().await;
         if serving.is_err() {

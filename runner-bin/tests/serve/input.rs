@@ -1,0 +1,77 @@
+//! What is wrong is told clearly, and changes nothing (P13).
+
+use serde_json::json;
+
+use crate::support::{Site, refused, step};
+
+#[tokio::test]
+async fn p13_a_bad_pool_file_is_refused_with_its_place() {
+    let site = Site::new(1, 1);
+    site.pool_file("instances:\n- name: linux\n  type: amazon\n");
+    let (code, said) = refused(&site);
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains("pool.yml:3:9: instances[0].type: machines of type `amazon`"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn p13_a_second_runner_is_told_who_has_the_state() {
+    let site = Site::new(0, 1);
+    let runner = site.serve().await;
+    // Its sockets are taken, too: it must get to the lock.
+    let other = Site::new(0, 1);
+    let link = other.path().join("state");
+    std::os::unix::fs::symlink(site.path().join("state"), link).expect("a link");
+    let (code, said) = refused(&other);
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains(&format!("in use by process {}", site.holder())),
+        "{said}"
+    );
+    assert!(runner.stop().await.success());
+}
+
+#[tokio::test]
+async fn p13_requests_that_mean_nothing_are_told_why() {
+    let site = Site::new(0, 1);
+    let runner = site.serve().await;
+    let ask = async |path: &str, body: serde_json::Value| {
+        let answered = site.post(path, &body).await.expect("an answer");
+        (answered.status, answered.body)
+    };
+    let (status, body) = ask("/setup", json!({"pool_id": "linux"})).await;
+    assert_eq!(status, 400);
+    assert!(
+        body.contains("mandatory field 'id' in the request body is empty"),
+        "{body}"
+    );
+    let (status, body) = ask("/setup", json!({"id": "s", "pool_id": "other"})).await;
+    assert_eq!(status, 500);
+    assert!(body.contains("could not find pool: other"), "{body}");
+    let (status, body) = ask("/step", step("unknown", "b", "true")).await;
+    assert_eq!(status, 500);
+    assert!(
+        body.contains("failed to find stage owner entity for stage: unknown"),
+        "{body}"
+    );
+    let (status, body) = ask("/pool_owner", json!({})).await;
+    assert_eq!(status, 400);
+    assert_eq!(
+        body,
+        "{\"error_msg\":\"mandatory URL parameter 'pool' is missing\"}\n"
+    );
+    assert_eq!(
+        ask("/nowhere", json!({})).await,
+        (404, "404 page not found\n".into())
+    );
+    let huge = vec![b' '; (64 << 20) + 1];
+    let answered = site.ask("POST", "/setup", huge.into()).await;
+    // It may be refused before all of it is sent.
+    if let Some(answered) = answered {
+        assert_eq!(answered.status, 413, "{answered:?}");
+    }
+    assert_eq!(site.get("/healthz").await.expect("an answer").body, "OK");
+    assert!(runner.stop().await.success());
+}

@@ -1,0 +1,318 @@
+//! A site of a test's own, `vmpool serve` run on it, and what it leaves behind.
+//!
+//! Every process of a site has the site's directory in its environment or its
+//! command line: that is how a test knows its own among all others of the host.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Between two looks at what is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits until `look` sees something.
+pub(crate) async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(Instant::now() < until, "waited too long for {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A state directory, a root of machines, a pool file and an address.
+pub(crate) struct Site {
+    directory: TempDir,
+    port: u16,
+}
+
+/// What a caller was answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) body: String,
+}
+
+impl Answered {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl Site {
+    /// A site with one pool `linux`.
+    pub(crate) fn new(warm: u32, limit: u32) -> Self {
+        let directory = TempDir::with_prefix("vmpool-serve-").expect("a temporary directory");
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("its address").port();
+        let site = Self { directory, port };
+        let root = site.path().join("machines");
+        site.pool_file(&format!(
+            "version: \"1\"\ninstances:\n- name: linux\n  type: local\n  pool: {warm}\n  \
+             limit: {limit}\n  spec:\n    root: {}\n    \
+             clocks: {{boot: 2m, idle: 2m, stage_grace: 2m}}\n",
+            root.display()
+        ));
+        site
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn pool_file(&self, text: &str) {
+        fs::write(self.path().join("pool.yml"), text).expect("write the pool file");
+    }
+
+    /// A step's log, as far as it is there.
+    pub(crate) fn log(&self, stage: &str, step: &str) -> String {
+        let path = self.path().join(format!("state/logs/{stage}/{step}.log"));
+        fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// What the runners said.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.path().join("said")).unwrap_or_default()
+    }
+
+    /// `vmpool serve` of this site, not yet begun.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let said = File::options()
+            .append(true)
+            .create(true)
+            .open(self.path().join("said"))
+            .expect("a file for what is said");
+        let mut command = Command::new(program);
+        command
+            .arg("serve")
+            .arg("--pool")
+            .arg(self.path().join("pool.yml"))
+            .arg("--state")
+            .arg(self.path().join("state"))
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--grpc-listen", "127.0.0.1:0", "--deployment", "serve-test"])
+            .env_remove("VMPOOL_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said);
+        command
+    }
+
+    /// A runner that is ready.
+    pub(crate) async fn serve(&self) -> Serving {
+        self.serve_with(Path::new(env!("CARGO_BIN_EXE_vmpool")))
+            .await
+    }
+
+    /// A runner that is ready, and waits so long for requests when it is to stop.
+    pub(crate) async fn serve_for(&self, grace: &str) -> Serving {
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_vmpool")));
+        self.ready(command.args(["--grace", grace])).await
+    }
+
+    /// A runner of the program at this path, ready.
+    pub(crate) async fn serve_with(&self, program: &Path) -> Serving {
+        self.ready(&mut self.command(program)).await
+    }
+
+    async fn ready(&self, command: &mut Command) -> Serving {
+        let child = command.spawn().expect("start vmpool serve");
+        let mut serving = Serving { child };
+        wait_for("a runner that is ready", async || {
+            if let Some(status) = serving.child.try_wait().expect("look at the runner") {
+                panic!("the runner ended with {status}: {}", self.said());
+            }
+            let ready = self.get("/readyz").await;
+            ready.is_some_and(|ready| ready.status == 200).then_some(())
+        })
+        .await;
+        serving
+    }
+
+    /// Asks once; none: nobody answered.
+    pub(crate) async fn get(&self, path: &str) -> Option<Answered> {
+        self.ask("GET", path, Bytes::new()).await
+    }
+
+    /// Asks once; none: nobody answered, or not to the end.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Option<Answered> {
+        self.ask("POST", path, body.to_string().into()).await
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Bytes) -> Option<Answered> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        let mut connections = JoinSet::new();
+        connections.spawn(connection);
+        let request = hyper::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "vmpool")
+            .body(Full::new(body))
+            .expect("a request");
+        let response = sender.send_request(request).await.ok()?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        let retry_after = head.headers.get("retry-after");
+        Some(Answered {
+            status: head.status.as_u16(),
+            retry_after: retry_after.map(|value| value.to_str().expect("text").to_owned()),
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+    }
+
+    /// Asks as a delegate does: again while nobody answers, or is told to.
+    pub(crate) async fn insist(&self, path: &str, body: &Value) -> Answered {
+        wait_for(&format!("an answer to {path}"), async || {
+            let answered = self.post(path, body).await?;
+            (answered.status != 503).then_some(answered)
+        })
+        .await
+    }
+
+    /// The machine that the stage gets.
+    pub(crate) async fn setup(&self, stage: &str) -> String {
+        let body =
+            json!({"id": stage, "pool_id": "linux", "setup_request": {"envs": {"WHO": "me"}}});
+        let answered = self.insist("/setup", &body).await;
+        assert_eq!(answered.status, 200, "{answered:?}");
+        let machine = &answered.json()["instance_id"];
+        machine.as_str().expect("a machine's id").to_owned()
+    }
+
+    pub(crate) async fn destroy(&self, stage: &str) {
+        let answered = self.insist("/destroy", &json!({"id": stage})).await;
+        assert_eq!((answered.status, answered.body.as_str()), (200, ""));
+    }
+
+    /// Waits until the runner is the only process of the site.
+    pub(crate) async fn wait_until_no_machine_is_left(&self) {
+        wait_for(&format!("the end of {:?}", self.processes()), async || {
+            (self.processes().len() == 1).then_some(())
+        })
+        .await;
+    }
+
+    /// The processes of the site, with their command lines.
+    pub(crate) fn processes(&self) -> Vec<(i32, String)> {
+        let mark = self.path().to_str().expect("a path in UTF-8");
+        let text = |path: PathBuf| {
+            let bytes = fs::read(path).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).replace('\0', " ")
+        };
+        let entries = fs::read_dir("/proc")
+            .expect("the list of processes")
+            .flatten();
+        entries
+            .filter_map(|entry| {
+                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+                let line = text(entry.path().join("cmdline"));
+                let ours = line.contains(mark) || text(entry.path().join("environ")).contains(mark);
+                (ours && !line.is_empty()).then_some((pid, line))
+            })
+            .collect()
+    }
+
+    /// The process that holds the state directory.
+    pub(crate) fn holder(&self) -> i32 {
+        let text = fs::read_to_string(self.path().join("state/lock")).unwrap_or_default();
+        text.trim().parse().unwrap_or_default()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing behind either.
+        for (pid, _) in self.processes() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// The request for a step that `sh` runs.
+pub(crate) fn step(stage: &str, id: &str, script: &str) -> Value {
+    json!({"stage_runtime_id": stage, "start_step_request": {"id": id,
+        "run": {"entrypoint": ["sh", "-c"], "commands": [script]}, "environment": {}}})
+}
+
+/// A runner of a site. Killed when dropped.
+pub(crate) struct Serving {
+    child: Child,
+}
+
+impl Serving {
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("send a signal");
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        wait_for("the runner's end", async || {
+            self.child.try_wait().expect("look at the runner")
+        })
+        .await
+    }
+
+    /// Stops it by SIGTERM.
+    pub(crate) async fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.end().await
+    }
+
+    /// Ends it without any warning.
+    pub(crate) async fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.end().await;
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs `vmpool serve` until it ends by itself: its exit code and what it said.
+pub(crate) fn refused(site: &Site) -> (i32, String) {
+    let mut command = site.command(Path::new(env!("CARGO_BIN_EXE_vmpool")));
+    let mut child = command
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start vmpool");
+    let mut said = String::new();
+    let stderr = child.stderr.as_mut().expect("a pipe");
+    stderr.read_to_string(&mut said).expect("what it says");
+    let status = child.wait().expect("its end");
+    (status.code().unwrap_or(-1), said)
+}
+
+/// Puts a copy of the program at `path`, as an installer does.
+pub(crate) fn install(program: &Path, path: &Path) {
+    let new = path.with_extension("new");
+    fs::copy(program, &new).expect("copy a program");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o700)).expect("make it executable");
+    fs::rename(new, path).expect("put it in place");
+}
