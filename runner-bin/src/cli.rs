@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::clone::CloneArgs;
+use crate::explain::{self, ExplainArgs};
 use crate::serve::{self, ServeArgs};
 use crate::sweep::{self, SweepArgs};
 
@@ -66,6 +67,9 @@ pub(crate) enum Command {
     /// Check pipeline files and say what is wrong, or would not be honoured, and where
     #[command(after_help = "Exit codes: 0 all files can be run; 2 one can't")]
     Validate(ValidateArgs),
+    /// Say what happened to a stage, a machine, an order or a request, and why
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(ExplainArgs),
     /// End machines that nobody should have any more
     ///
     /// Asks the providers of a pool file alone, so it needs no runner and works when the state

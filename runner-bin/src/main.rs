@@ -8,6 +8,7 @@ mod cli;
 mod clone;
 mod exec;
 mod exit;
+mod explain;
 mod interrupt;
 mod out;
 mod pipeline_file;
@@ -45,6 +46,7 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
         Some(Command::Exec(args)) => exec(*args),
         Some(Command::Serve(args)) => serve::serve(*args),
         Some(Command::Validate(args)) => validate::validate(&args),
+        Some(Command::Explain(args)) => on_runtime(explain::explain(&args)),
         Some(Command::Sweep(args)) => on_runtime(sweep::sweep(&args)),
         Some(Command::Completions { shell }) => {
             say(completions(shell))?;

@@ -34,7 +34,7 @@ pub fn peer_server(authority: &Arc<Authority>) -> Result<ServerConfig, Authority
     let verifier = Peers::of(authority)?;
     let mut config = ServerConfig::builder_with_provider(Arc::clone(tls::provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has suites for TLS 1.3")
+        .map_err(|error| unmade(&error))?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(Renewed(Arc::clone(authority))));
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -50,11 +50,18 @@ pub fn peer_client(authority: &Arc<Authority>) -> Result<ClientConfig, Authority
     authority.peer(SystemTime::now())?;
     let mut config = ClientConfig::builder_with_provider(Arc::clone(tls::provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has suites for TLS 1.3")
+        .map_err(|error| unmade(&error))?
         .with_root_certificates(Arc::clone(authority.roots()))
         .with_client_cert_resolver(Arc::new(Renewed(Arc::clone(authority))));
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(config)
+}
+
+fn unmade(error: &Error) -> AuthorityError {
+    AuthorityError::Crypto {
+        attempted: "prepare TLS between runners",
+        reason: error.to_string(),
+    }
 }
 
 /// This runner's certificate, as it is at each handshake.

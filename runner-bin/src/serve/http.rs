@@ -71,7 +71,7 @@ async fn answer(State(desk): State<Desk>, request: http::Request<Body>) -> Respo
 
 fn unread(error: &axum::Error) -> Answer {
     let source = std::error::Error::source(error);
-    if source.is_some_and(|source| source.is::<LengthLimitError>()) {
+    if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
         let mebibytes = MOST_BYTES >> 20;
         let error = format!("the body is larger than {mebibytes} MiB");
         return Answer::malformed(StatusCode::PAYLOAD_TOO_LARGE, &error);

@@ -4,6 +4,7 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
+use super::doors::Door;
 use super::site::Site;
 use crate::out::say;
 
@@ -35,11 +36,7 @@ pub(super) fn first(site: &Site) {
         })
         .collect();
     let http = site.doors.http.address();
-    let metrics = site
-        .doors
-        .metrics
-        .as_ref()
-        .map_or(http, |door| door.address());
+    let metrics = site.doors.metrics.as_ref().map_or(http, Door::address);
     let peers = site.doors.peers.as_ref();
     let peers = peers.map_or_else(
         || "none".to_owned(),

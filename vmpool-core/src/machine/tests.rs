@@ -7,7 +7,6 @@ use super::{MachineEvent, MachineState, Refused, next};
 /// The whole table: a row a state, a column an event; `None` is refused.
 fn expected(state: MachineState, event: MachineEvent) -> Option<MachineState> {
     #[rustfmt::skip]
-    #[expect(clippy::match_same_arms, reason = "a row a state, as in a table")]
     let row: [Option<MachineState>; 10] = match state {
         // connected, claim, drain, suspend, slept, resume, terminate, provider says gone, adopt, shown alive
         S::Booting     => [Some(S::Ready), None, Some(S::Draining), None, None, None, None, Some(S::Lost), Some(S::Claimed), None],

@@ -6,7 +6,9 @@
 //! returned unless the journal says that nothing was written: what became of a
 //! broken-off write is read back by the keeper.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,6 +16,7 @@ use tokio::time::Instant;
 use super::book;
 use super::queue::{Claim, Claiming, Refusal};
 use super::turn::{Asking, Submitted};
+use super::waits::Waiting;
 use super::warm::{ReadyMachine, Shared};
 use super::{
     AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, Origin, PoolEvent,
@@ -24,6 +27,9 @@ use crate::id::{StageId, Version};
 use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, RowKey, StageRow};
 use crate::machine::{self, MachineEvent};
 use crate::stage::StageState;
+
+/// A claim's write that was begun at a request's deadline gets this long.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// What became of a claim's write.
 enum Written {
@@ -37,30 +43,44 @@ enum Written {
 
 impl Shared {
     pub(super) async fn acquire(&self, request: &AcquireRequest) -> Result<Lease, AcquireError> {
-        let result = self.acquire_in_turn(request).await;
+        let mut waiting = None;
+        let result = self.acquire_in_turn(request, &mut waiting).await;
+        if let Some(waiting) = waiting {
+            waiting.through();
+        }
         match &result {
             Ok(lease) => match lease.origin() {
                 Origin::Warm => self.metrics.acquired(Duration::ZERO),
                 Origin::Waited(span) => self.metrics.acquired(span),
                 Origin::Attached => {}
             },
-            Err(_) => self.metrics.refused(),
+            Err(error) => self.ends_without(request, error),
         }
         result
     }
 
-    async fn acquire_in_turn(&self, request: &AcquireRequest) -> Result<Lease, AcquireError> {
+    async fn acquire_in_turn<'a>(
+        &'a self,
+        request: &'a AcquireRequest,
+        waits: &mut Option<Waiting<'a>>,
+    ) -> Result<Lease, AcquireError> {
         let mut waiting: Option<Patience> = None;
         let turn = match self.take_turn(request, &mut waiting).await? {
             Turn::Ours(turn) => turn,
             Turn::Through(lease) => return Ok(lease),
         };
+        let mut place = None;
         loop {
-            let most = self.config.max_waiting;
-            let claim = match self.queue.claim(most) {
+            let claiming = match place.take() {
+                None => self.queue.claim(self.config.max_waiting),
+                // It was given a machine that could not be had: others came later.
+                Some(place) => self.queue.claim_again(place),
+            };
+            let claim = match claiming {
                 Ok(Claiming::Now(claim)) => claim,
                 Ok(Claiming::Later(wait)) => {
                     let patience = *waiting.get_or_insert_with(|| self.patience(request));
+                    waits.get_or_insert_with(|| self.waits(request));
                     self.announcer.tell(|| PoolEvent::Waiting {
                         stage: request.stage.clone(),
                     });
@@ -79,8 +99,13 @@ impl Shared {
                     });
                 }
             };
+            if !*self.may_write.borrow() {
+                let patience = *waiting.get_or_insert_with(|| self.patience(request));
+                self.wait_for_the_lease(request, patience).await?;
+            }
             let origin = waiting.map_or(Origin::Warm, |p| Origin::Waited(p.since.elapsed()));
-            match self.write_claim(claim, request, origin).await {
+            place = Some(claim.place());
+            match self.write_claim(claim, request, origin, waiting).await {
                 Written::Lease(lease) => {
                     turn.through();
                     return Ok(lease);
@@ -113,7 +138,11 @@ impl Shared {
                     None => none_ready(),
                 });
             };
-            match self.write_claim(claim, request, Origin::Warm).await {
+            if !*self.may_write.borrow() {
+                return Err(self.not_ruling(request).into());
+            }
+            let written = self.write_claim(claim, request, Origin::Warm, None);
+            match written.await {
                 Written::Lease(lease) => {
                     turn.through();
                     return Ok(lease);
@@ -227,6 +256,7 @@ impl Shared {
         claim: Claim<ReadyMachine>,
         request: &AcquireRequest,
         origin: Origin,
+        patience: Option<Patience>,
     ) -> Written {
         if !claim.item().health.borrow().is_answering() {
             self.unfit(claim.keep().row.id(), "its agent did not answer");
@@ -273,14 +303,16 @@ impl Shared {
             ],
             notes: Vec::new(),
         };
-        if !*self.may_write.borrow() {
-            return Written::Failed(AcquireError::Journal {
-                stage: request.stage.clone(),
-                reason: "the pool's lease was not renewed in time".to_owned(),
-            });
-        }
         let submitted = Submitted::new(self, claim, &request.stage);
-        let result = self.parts.journal.commit(batch).await;
+        let answer = self.parts.journal.commit(batch);
+        let result = within(answer, || {
+            let patience = patience.unwrap_or_else(|| self.patience(request));
+            patience.until.max(later(LAST_WORD))
+        });
+        let result = result.await.unwrap_or_else(|| {
+            let reason = "it has not answered by the request's deadline".to_owned();
+            Err(CommitError::Ambiguous { reason })
+        });
         match result {
             Ok(()) => {
                 submitted.settled();
@@ -352,6 +384,31 @@ impl Shared {
         lease
     }
 
+    /// Another runner may rule the pool: what waits goes on waiting.
+    async fn wait_for_the_lease(
+        &self,
+        request: &AcquireRequest,
+        patience: Patience,
+    ) -> Result<(), AcquireError> {
+        tokio::select! {
+            biased;
+            () = self.allowed() => Ok(()),
+            () = self.stop.cancelled() => {
+                Err(self.stopped(&Closed("its tasks have ended".into())))
+            }
+            () = tokio::time::sleep_until(patience.until) => {
+                Err(self.not_ruling(request))
+            }
+        }
+    }
+
+    fn not_ruling(&self, request: &AcquireRequest) -> AcquireError {
+        AcquireError::Journal {
+            stage: request.stage.clone(),
+            reason: format!("the lease of pool {} was not renewed in time", self.name),
+        }
+    }
+
     fn patience(&self, request: &AcquireRequest) -> Patience {
         let span = request.wait.unwrap_or(self.config.deadlines.acquire);
         Patience {
@@ -391,6 +448,23 @@ impl Shared {
             evidence,
         }
     }
+}
+
+/// What `answer` comes to, if it comes by `until`. One that comes at once, as on
+/// the warm path in memory, pays for no timer.
+async fn within<T>(
+    mut answer: Pin<Box<dyn Future<Output = T> + Send + '_>>,
+    until: impl Fn() -> Instant,
+) -> Option<T> {
+    let mut timer = None;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until())));
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// Since when a request waits, and until when it does.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::hold::Hold;
+use super::waits::Waits;
 use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, StageId, StepId};
 use crate::journal::{MachineRow, OrderRow, StageRow, StepRow};
@@ -57,12 +58,16 @@ pub(super) struct Book {
     /// Deadlines of the stages that are prepared.
     running: BinaryHeap<Reverse<(Timestamp, StageId)>>,
     evidence: VecDeque<Evidence>,
+    pub(super) waits: Waits,
     /// Why no requests are taken.
     pub(super) stopped: Option<Arc<str>>,
     /// The pool drains: machines that nobody has are ended.
     pub(super) closing: bool,
     /// The pool shuts down: those that stages have are ended too.
     pub(super) ending: bool,
+    /// The journal knew nothing at the start: it is new, or it was lost and the
+    /// provider has machines of ours (P7). Nothing is ordered before a look.
+    pub(super) blank: bool,
     /// What holds orders off.
     pub(super) hold: Hold,
 }
@@ -449,7 +454,7 @@ impl Book {
 
     /// How many machines to order now: desired − (ready + booting + ordered), within the limit.
     pub(super) fn shortfall(&self, waiting: u32) -> u32 {
-        if self.closing || self.stopped.is_some() {
+        if self.closing || self.blank || self.stopped.is_some() {
             return 0;
         }
         let desired = self.size.warm.saturating_add(waiting);
@@ -457,12 +462,26 @@ impl Book {
         desired.saturating_sub(self.supply()).min(room)
     }
 
-    /// How many of `idle` machines are more than desired. Idle are those in the
-    /// queue: what is ready but not there is on its way out, or to a stage.
+    /// How many of `idle` machines are more than desired, or than may be: those
+    /// that are adopted come unasked. Idle are those in the queue: what is ready
+    /// but not there is on its way out, or to a stage.
     pub(super) fn excess(&self, waiting: u32, idle: u32) -> u32 {
         let desired = self.size.warm.saturating_add(waiting);
         let coming = self.supply() - self.count(MachineState::Ready);
-        (idle + coming).saturating_sub(desired).min(idle)
+        let unwanted = (idle + coming).saturating_sub(desired);
+        let too_many = self.staying().saturating_sub(self.size.limit);
+        unwanted.max(too_many).min(idle)
+    }
+
+    /// Slots whose machines are not on their way out.
+    fn staying(&self) -> u32 {
+        let about_to = self
+            .leaving
+            .iter()
+            .filter(|id| !self.draining.contains(*id) && !self.terminating.contains(*id));
+        let leaving = self.draining.len() + self.terminating.len() + about_to.count();
+        self.occupied()
+            .saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX))
     }
 
     /// Machines that a draining pool ends, and nobody does yet.

@@ -34,7 +34,7 @@ impl Shared {
     /// Sets going what must be done now; says when to look again.
     fn turn(self: &Arc<Self>) -> Option<Instant> {
         let now = self.now();
-        let (doubts, releases, unfit, (overdue, next), closing) = {
+        let (doubts, releases, unfit, (overdue, next), closing, notes) = {
             let mut book = self.book.lock();
             (
                 book.take_doubts(),
@@ -42,8 +42,12 @@ impl Shared {
                 std::mem::take(&mut book.unfit),
                 book.overdue(now),
                 book.closing,
+                book.waits.begin_writing(),
             )
         };
+        if notes {
+            self.spawn("write notes", self.clone().write_notes());
+        }
         for (machine, stage) in doubts {
             self.spawn("read back a claim", self.clone().read_back(machine, stage));
         }
@@ -196,6 +200,7 @@ impl Shared {
         let prepare = self.config.deadlines.prepare;
         {
             let mut book = self.book.lock();
+            book.blank = rows.orders.is_empty() && rows.machines.is_empty();
             for order in &rows.orders {
                 book.put_order(order.clone());
             }
@@ -222,7 +227,10 @@ impl Shared {
         for order in rows.orders {
             self.spawn("replay an order", self.clone().replay(order));
         }
-        for machine in rows.machines {
+        // Those of running stages first: somebody waits for what runs there.
+        let mut machines = rows.machines;
+        machines.sort_by_key(|row| row.stage.is_none());
+        for machine in machines {
             self.tend_soon(machine.id());
         }
         self.count_slots();

@@ -1,6 +1,7 @@
 //! The pool: keeps machines warm, hands each to one stage, and ends it after.
 
 mod acquire;
+mod adopt;
 mod advance;
 mod book;
 mod config;
@@ -21,6 +22,7 @@ mod slots;
 mod status;
 mod tend;
 mod turn;
+mod waits;
 mod warm;
 
 /// What [`queue`] is built on. The interleaving check builds the same file on
@@ -35,7 +37,7 @@ use async_trait::async_trait;
 pub use config::{Deadlines, PoolConfig};
 pub use events::{Heard, PoolEvent, PoolEvents};
 pub use lease::{Lease, Origin};
-pub use queue::{Claim, Claiming, Closed, ReadyQueue, Refusal, Wait};
+pub use queue::{Claim, Claiming, Closed, Place, ReadyQueue, Refusal, Wait};
 pub use request::{
     AcquireError, AcquireRequest, AttachError, Evidence, NoteError, ReleaseError, RequestHash,
     TryAcquireError,

@@ -26,15 +26,27 @@ pub struct ReadyQueue<T> {
 struct Inner<T> {
     ready: VecDeque<T>,
     waiters: VecDeque<Waiter<T>>,
-    next_ticket: u64,
+    next_place: u64,
     closed: Option<Closed>,
+}
+
+impl<T> Inner<T> {
+    fn next_place(&mut self) -> Place {
+        let place = self.next_place;
+        self.next_place += 1;
+        Place(place)
+    }
 }
 
 struct Waiter<T> {
     /// Rises along the queue, so that a cancelled waiter is found by bisection.
-    ticket: u64,
+    place: Place,
     hand: oneshot::Sender<Claim<T>>,
 }
+
+/// Where a claim stands among all that were ever asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
 
 /// The queue takes nobody any more; why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +58,7 @@ impl<T> ReadyQueue<T> {
         let inner = Inner {
             ready: VecDeque::new(),
             waiters: VecDeque::new(),
-            next_ticket: 0,
+            next_place: 0,
             closed: None,
         };
         Arc::new(Self {
@@ -61,8 +73,10 @@ impl<T> ReadyQueue<T> {
             return None;
         }
         let item = inner.ready.pop_front()?;
+        let place = inner.next_place();
         Some(Claim {
             item: Some(item),
+            place,
             queue: self.clone(),
         })
     }
@@ -73,24 +87,49 @@ impl<T> ReadyQueue<T> {
     /// The queue is closed, or `most` wait already.
     pub fn claim(self: &Arc<Self>, most: usize) -> Result<Claiming<T>, Refusal> {
         let mut inner = self.inner.lock();
+        if inner.closed.is_none() && inner.ready.is_empty() && inner.waiters.len() >= most {
+            return Err(Refusal::Full(inner.waiters.len()));
+        }
+        let place = inner.next_place();
+        self.claim_at(&mut inner, place)
+    }
+
+    /// A claim at once, or the place of an earlier one whose item was no use:
+    /// before all who came after it.
+    ///
+    /// # Errors
+    /// The queue is closed.
+    pub fn claim_again(self: &Arc<Self>, place: Place) -> Result<Claiming<T>, Refusal> {
+        self.claim_at(&mut self.inner.lock(), place)
+    }
+
+    fn claim_at(
+        self: &Arc<Self>,
+        inner: &mut Inner<T>,
+        place: Place,
+    ) -> Result<Claiming<T>, Refusal> {
         if let Some(closed) = &inner.closed {
             return Err(Refusal::Closed(closed.clone()));
         }
         if let Some(item) = inner.ready.pop_front() {
             return Ok(Claiming::Now(Claim {
                 item: Some(item),
+                place,
                 queue: self.clone(),
             }));
         }
-        if inner.waiters.len() >= most {
-            return Err(Refusal::Full(inner.waiters.len()));
-        }
         let (hand, handed) = oneshot::channel();
-        let ticket = inner.next_ticket;
-        inner.next_ticket += 1;
-        inner.waiters.push_back(Waiter { ticket, hand });
+        let waiter = Waiter { place, hand };
+        // Nearly always at the end.
+        match inner.waiters.back() {
+            Some(last) if last.place > place => {
+                let at = inner.waiters.partition_point(|other| other.place < place);
+                inner.waiters.insert(at, waiter);
+            }
+            _ => inner.waiters.push_back(waiter),
+        }
         Ok(Claiming::Later(Wait {
-            ticket,
+            place,
             handed,
             queue: self.clone(),
         }))
@@ -147,6 +186,7 @@ impl<T> ReadyQueue<T> {
             // Sent outside the lock: a claim that comes back here takes it.
             let claim = Claim {
                 item: Some(item),
+                place: waiter.place,
                 queue: self.clone(),
             };
             match waiter.hand.send(claim) {
@@ -159,12 +199,12 @@ impl<T> ReadyQueue<T> {
         }
     }
 
-    fn forget_waiter(&self, ticket: u64) {
+    fn forget_waiter(&self, place: Place) {
         let waiter = {
             let mut inner = self.inner.lock();
             let found = inner
                 .waiters
-                .binary_search_by_key(&ticket, |waiter| waiter.ticket);
+                .binary_search_by_key(&place, |waiter| waiter.place);
             found.ok().and_then(|at| inner.waiters.remove(at))
         };
         drop(waiter);
@@ -199,6 +239,7 @@ pub enum Claiming<T> {
 /// or back to the front of the ready ones.
 pub struct Claim<T> {
     item: Option<T>,
+    place: Place,
     queue: Arc<ReadyQueue<T>>,
 }
 
@@ -211,6 +252,11 @@ impl<T> Claim<T> {
         self.item
             .as_ref()
             .expect("the item leaves only with the claim")
+    }
+
+    /// Where it stood, for [`ReadyQueue::claim_again`].
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// Takes the item for good.
@@ -240,7 +286,7 @@ impl<T> fmt::Debug for Claim<T> {
 
 /// A place among those who wait. Dropped, it is given up and nothing else.
 pub struct Wait<T> {
-    ticket: u64,
+    place: Place,
     handed: oneshot::Receiver<Claim<T>>,
     queue: Arc<ReadyQueue<T>>,
 }
@@ -261,14 +307,14 @@ impl<T> Future for Wait<T> {
 
 impl<T> Drop for Wait<T> {
     fn drop(&mut self) {
-        self.queue.forget_waiter(self.ticket);
+        self.queue.forget_waiter(self.place);
     }
 }
 
 impl<T> fmt::Debug for Wait<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wait")
-            .field("ticket", &self.ticket)
+            .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }

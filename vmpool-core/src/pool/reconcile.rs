@@ -113,6 +113,9 @@ impl Shared {
                 self.pass(&listing, &mut passes).await;
             }
             self.looks.answered.send_replace(serves);
+            if std::mem::take(&mut self.book.lock().blank) {
+                self.work.notify_one();
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::keeper::JOURNAL_PAUSE;
 use super::look::Pause;
 use super::warm::Shared;
 use crate::account::Mishap;
-use crate::clock::later;
+use crate::clock::{Timestamp, later};
 use crate::id::MachineId;
 use crate::journal::{Change, CommitError, MachineRow};
 use crate::link::{AgentReport, Health, KeyHash, LinkError, PinError, PinKey};
@@ -149,9 +149,17 @@ impl Shared {
 
     /// Connected: until when, and what then.
     async fn watch(&self, id: &MachineId, report: &AgentReport) -> Ended {
-        let Some(row) = self.tended_row(id) else {
+        let Some(mut row) = self.tended_row(id) else {
             return Ended::Drain("it drains".to_owned());
         };
+        if let (MachineState::Booting, Some(stage)) = (row.state, &report.stage)
+            && self.adopt_stage(id, stage, report).await
+        {
+            let Some(adopted) = self.tended_row(id) else {
+                return Ended::Drain("it drains".to_owned());
+            };
+            row = adopted;
+        }
         if report.stage != row.stage {
             let has = report.stage.as_ref().map_or("none", |stage| stage.as_str());
             if row.state != MachineState::Claimed || report.stage.is_some() {
@@ -213,7 +221,11 @@ impl Shared {
         let useful = config.max_age.saturating_sub(config.deadlines.stage);
         // Else a pool of long stages would replace its machines all the time.
         let useful = useful.max(config.max_age / 2);
-        self.parts.clock.instant(row.launched_at.after(useful))
+        // One that was adopted is older than the journal's memory of it.
+        let max_age = u64::try_from(config.max_age.as_millis()).unwrap_or(u64::MAX);
+        let ordered_at = Timestamp(row.expires_at.0.saturating_sub(max_age));
+        let born = row.launched_at.min(ordered_at);
+        self.parts.clock.instant(born.after(useful))
     }
 
     /// Ready in the journal, then in the queue.

@@ -472,9 +472,9 @@ impl Shared {
             ending: book.count(S::Draining) + book.count(S::Terminating),
             waiting,
             stopped: book.stopped.as_deref().map(str::to_owned),
-            held_off,
             unaccounted: self.looks.unaccounted.load(Ordering::Relaxed),
-            waiters: Vec::new(),
+            waiters: book.waits.waiters(),
+            held_off,
             machines: machines.collect(),
             evidence: book.evidence(Timestamp(0)),
         }

@@ -111,7 +111,7 @@ mod tests {
             (60, false, false),
             (0, true, true),
             (3, true, true),
-            (3, false, true),
+            (3, true, true),
             (2, false, false),
         ] {
             if renewed {

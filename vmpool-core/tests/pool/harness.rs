@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmpool_core::pool::{AcquireError, PoolParts, PoolStatus, Salvage};
+use tokio::sync::watch;
+use vmpool_core::pool::{AcquireError, PoolParts, PoolStatus, Rule, Salvage};
 use vmpool_core::testkit::{FakeProvider, FaultPlan, SimLink, assert_accounted, eventually};
 use vmpool_core::{
     AcquireRequest, Clock, Journal, Lease, Pool, PoolConfig, Provider, WarmPool,
@@ -44,6 +45,30 @@ impl World {
         let link = SimLink::new(clock);
         let parts = PoolParts::new(wrap(provider.clone()), link.clone(), journal, clock);
         Self::of(config, parts, provider, link).await
+    }
+
+    /// A pool under a lease, which the sender says to hold or not.
+    pub(crate) async fn ruled(config: PoolConfig) -> (Self, watch::Sender<bool>) {
+        let clock = Clock::system();
+        let provider = FakeProvider::new(clock);
+        let link = SimLink::new(clock);
+        let journal = Arc::new(MemoryJournal::new());
+        let parts = PoolParts::new(provider.clone(), link.clone(), journal.clone(), clock);
+        let term = journal.raise_term(&config.name, clock.now()).await;
+        let (holds, may_write) = watch::channel(true);
+        let rule = Rule {
+            term: term.expect("a journal in memory takes it"),
+            may_write,
+        };
+        let pool = WarmPool::start_under(config.clone(), parts.clone(), rule);
+        let world = Self {
+            pool: pool.await.expect("the pool starts"),
+            provider,
+            link,
+            config,
+            parts,
+        };
+        (world, holds)
     }
 
     /// A pool whose machines hold something that `salvage` saves.

@@ -9,6 +9,7 @@
 //! this is for (ext4, XFS, btrfs) never show a length whose bytes were not
 //! written.
 
+use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -89,7 +90,7 @@ impl FileLog {
         Ok(())
     }
 
-    fn broken(&self, step: &StepId, reason: impl ToString) -> LogSinkError {
+    fn broken(&self, step: &StepId, reason: &dyn fmt::Display) -> LogSinkError {
         LogSinkError {
             step: step.clone(),
             offset: self.written,
@@ -112,7 +113,7 @@ impl LogSink for FileLog {
     ) -> Result<u64, LogSinkError> {
         let known = self.written.checked_sub(offset).ok_or_else(|| {
             let missing = format!("the bytes up to {offset} are missing");
-            self.broken(step, missing)
+            self.broken(step, &missing)
         })?;
         let new = usize::try_from(known)
             .ok()
@@ -121,14 +122,14 @@ impl LogSink for FileLog {
             && !new.is_empty()
         {
             let written = self.append(new.to_vec()).await;
-            written.map_err(|error| self.broken(step, error))?;
+            written.map_err(|error| self.broken(step, &error))?;
         }
         Ok(self.durable)
     }
 
     async fn sync(&mut self, step: &StepId) -> Result<u64, LogSinkError> {
         let synced = self.synced().await;
-        synced.map_err(|error| self.broken(step, error))?;
+        synced.map_err(|error| self.broken(step, &error))?;
         Ok(self.durable)
     }
 
@@ -141,7 +142,7 @@ impl LogSink for FileLog {
             self.synced().await
         };
         let said: io::Result<()> = said.await;
-        said.map_err(|error| self.broken(step, error))
+        said.map_err(|error| self.broken(step, &error))
     }
 }
 

@@ -1,36 +1,38 @@
 //! Ids of callers as names of files: whatever an id is, its name is one that
 //! lies where it should, and two ids have two names.
 //!
-//! Letters, digits, `-`, `_` and inner dots stay, all else is `%XX`. A name that
+//! Letters, digits, `-`, `_` and dots that begin no part stay, all else is `%XX`. A name that
 //! is longer than a file system takes goes on in a directory: each part but the
 //! last ends with a single `%`, which no whole name does.
+
+use std::fmt::Write as _;
 
 /// The longest part of a name, in bytes; file systems take 255.
 const LONGEST: usize = 200;
 
+/// Of a byte as it stands in a name.
+const LONGEST_LETTER: usize = "%XX".len();
+
 /// The components of the path that stands for `id`, the last one with `ending`.
 pub(super) fn components(id: &str, ending: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    for (at, byte) in id.bytes().enumerate() {
-        let letter = match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
-            b'.' if at > 0 => ".".to_owned(),
-            _ => format!("%{byte:02X}"),
-        };
-        if let Some(part) = parts.last_mut()
-            && part.len() + letter.len() <= LONGEST
-        {
-            part.push_str(&letter);
-            continue;
-        }
-        if let Some(part) = parts.last_mut() {
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    for byte in id.bytes() {
+        if part.len() + LONGEST_LETTER > LONGEST {
             part.push('%');
+            parts.push(std::mem::take(&mut part));
         }
-        parts.push(letter);
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => part.push(byte.into()),
+            b'.' if !part.is_empty() => part.push('.'),
+            _ => {
+                // Writing to a string can't fail.
+                let _ = write!(part, "%{byte:02X}");
+            }
+        }
     }
-    if let Some(part) = parts.last_mut() {
-        part.push_str(ending);
-    }
+    part.push_str(ending);
+    parts.push(part);
     parts
 }
 
@@ -65,7 +67,7 @@ mod tests {
         assert!(parts.iter().all(|part| part.len() < 255));
         let (last, first) = parts.split_last().unwrap();
         assert!(first.iter().all(|part| part.ends_with('%')));
-        assert!(last.ends_with(".log"));
+        assert_eq!(last.rsplit('.').next(), Some("log"));
     }
 
     proptest! {

@@ -1,0 +1,183 @@
+//! Requests that wait: who they are and why they do, in the pool's status and
+//! as notes in the journal, for `explain`. Off the claim path: a request that
+//! finds a machine ready never comes here.
+//!
+//! The notes are written by a task of their own from a queue that holds so
+//! many; what comes beyond that is not told. They change no row.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keeper::JOURNAL_PAUSE;
+use super::status::Waiter;
+use super::warm::Shared;
+use super::{AcquireError, AcquireRequest};
+use crate::clock::Timestamp;
+use crate::id::StageId;
+use crate::journal::{Batch, CommitError, Note, RowKey};
+use crate::machine::MachineState;
+use crate::map::Map;
+
+/// Notes that may wait to be written.
+const NOTES_KEPT: usize = 1024;
+/// Notes written in one transaction, and how far apart they may be.
+const NOTES_AT_ONCE: usize = 100;
+const NOTES_WITHIN: Duration = Duration::from_secs(1);
+
+/// The book's page on them.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    waiting: Map<StageId, Timestamp>,
+    notes: VecDeque<(Timestamp, Note)>,
+    /// A task writes them.
+    writing: bool,
+}
+
+impl Waits {
+    /// The longest waiting first.
+    pub(super) fn waiters(&self) -> Vec<Waiter> {
+        let waiting = self.waiting.iter().map(|(stage, since)| Waiter {
+            stage: stage.clone(),
+            since: *since,
+        });
+        let mut waiters: Vec<_> = waiting.collect();
+        waiters.sort_unstable_by(|one, other| {
+            (one.since, &one.stage).cmp(&(other.since, &other.stage))
+        });
+        waiters
+    }
+
+    fn note(&mut self, at: Timestamp, stage: &StageId, what: &'static str, cause: String) {
+        if self.notes.len() < NOTES_KEPT {
+            let key = RowKey::Stage(stage.clone());
+            let cause = cause.into();
+            self.notes.push_back((at, Note { key, what, cause }));
+        }
+    }
+
+    /// True: there are notes, and it is the caller who has them written from now on.
+    pub(super) fn begin_writing(&mut self) -> bool {
+        !self.notes.is_empty() && !std::mem::replace(&mut self.writing, true)
+    }
+
+    /// Those that come next; where there are none, nobody writes any more.
+    fn next_notes(&mut self) -> Option<(Timestamp, Vec<Note>)> {
+        let Some((at, _)) = self.notes.front() else {
+            self.writing = false;
+            return None;
+        };
+        let at = *at;
+        let until = at.after(NOTES_WITHIN);
+        let together = self.notes.iter().take(NOTES_AT_ONCE);
+        let count = together.take_while(|(at, _)| *at <= until).count();
+        let notes = self.notes.drain(..count).map(|(_, note)| note);
+        Some((at, notes.collect()))
+    }
+}
+
+/// A request while it waits. Dropped before it is [through](Self::through), its
+/// caller gave up.
+pub(super) struct Waiting<'a> {
+    shared: &'a Shared,
+    stage: &'a StageId,
+    since: Timestamp,
+    through: bool,
+}
+
+impl Waiting<'_> {
+    /// It waits no more: it has its machine, or is told why not.
+    pub(super) fn through(mut self) {
+        self.through = true;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let now = self.shared.now();
+        let mut book = self.shared.book.lock();
+        book.waits.waiting.remove(self.stage);
+        if !self.through {
+            let waited = now.since(self.since);
+            let cause = format!("its caller gave up after {waited:.1?}");
+            book.waits.note(now, self.stage, "refused", cause);
+            drop(book);
+            self.shared.work.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    /// A request found no machine and begins to wait.
+    pub(super) fn waits<'a>(&'a self, request: &'a AcquireRequest) -> Waiting<'a> {
+        let held_off = self.held_off(self.waiting().max(1));
+        let since = self.now();
+        {
+            let mut book = self.book.lock();
+            let (booting, ordered) = (book.count(MachineState::Booting), book.open_slots());
+            let mut cause = format!(
+                "no machine of pool {} is ready; {booting} boot and {ordered} are ordered",
+                self.name
+            );
+            if let Some(why) = held_off {
+                cause.push_str("; no more is ordered ");
+                cause.push_str(&why);
+            }
+            book.waits.waiting.insert(request.stage.clone(), since);
+            book.waits.note(since, &request.stage, "waits", cause);
+        }
+        self.work.notify_one();
+        Waiting {
+            shared: self,
+            stage: &request.stage,
+            since,
+            through: false,
+        }
+    }
+
+    /// A request ended without a machine.
+    pub(super) fn ends_without(&self, request: &AcquireRequest, error: &AcquireError) {
+        self.metrics.refused();
+        // These two are about what the stage has already.
+        if matches!(
+            error,
+            AcquireError::StageOver { .. } | AcquireError::Conflict { .. }
+        ) {
+            return;
+        }
+        let (now, cause) = (self.now(), error.to_string());
+        let mut book = self.book.lock();
+        book.waits.note(now, &request.stage, "refused", cause);
+        drop(book);
+        self.work.notify_one();
+    }
+
+    /// Writes notes until none is left. Best effort: one whose writing is in
+    /// doubt is not written again.
+    pub(super) async fn write_notes(self: Arc<Self>) {
+        loop {
+            let Some((at, notes)) = self.book.lock().waits.next_notes() else {
+                return;
+            };
+            loop {
+                self.allowed().await;
+                let batch = Batch {
+                    at,
+                    pool: self.name.clone(),
+                    term: self.term,
+                    limit: None,
+                    changes: Vec::new(),
+                    notes: notes.clone(),
+                };
+                match self.parts.journal.commit(batch).await {
+                    Err(error @ CommitError::Unavailable { .. }) => {
+                        tracing::debug!(pool = %self.name, %error, "notes are not written yet");
+                        tokio::time::sleep(JOURNAL_PAUSE).await;
+                    }
+                    Err(error @ CommitError::Fenced { .. }) => return self.fenced(&error),
+                    Ok(()) | Err(_) => break,
+                }
+            }
+        }
+    }
+}
