@@ -116,7 +116,6 @@ async fn p11_not_even_the_fullest_log_shows_a_secret() {
         section.expect("the section").contents().to_vec()
     };
     let mut seen = String::from_utf8_lossy(&captured.0.lock().expect("no panic")).into_owned();
-    assert!(seen.contains("enrolled"), "something was logged");
     seen += &[
         format!("{:?} {:?}", deployment.authority, deployment.agents),
         format!("{:?} {:?}", deployment.bootstrap(), host.bootstrap),
