@@ -53,7 +53,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
 
-    /// The deployment's name, which its machines are tagged with [default: local-<your user id>]
+    /// The deployment's name, which its machines are tagged with [default: local-UID]
     #[arg(long, value_name = "NAME")]
     pub(crate) deployment: Option<String>,
 

@@ -28,7 +28,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) trust: Option<PathBuf>,
 
-    /// The name that the machines are tagged with [default: local-<your user id>]
+    /// The name that the machines are tagged with [default: local-UID]
     #[arg(long, value_name = "NAME")]
     pub(crate) deployment: Option<String>,
 
