@@ -172,6 +172,10 @@ impl RunnerId {
 impl OrderId {
     /// A fresh order id; sorts by the time it was made.
     pub fn fresh() -> Self {
+        #[cfg(any(test, feature = "testkit"))]
+        if let Some(counted) = counted::next() {
+            return Self::new(format!("order-{counted}"));
+        }
         Self::new(uuid::Uuid::now_v7().simple().to_string())
     }
 }
@@ -221,5 +225,38 @@ impl Version {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+}
+
+/// Order ids by number, for simulations: each of them has a thread to itself,
+/// and replays byte for byte.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LAST: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// While it lives, this thread's fresh order ids are counted from 1.
+    #[derive(Debug)]
+    pub(crate) struct Counted(());
+
+    /// Begins to count.
+    pub(crate) fn begin() -> Counted {
+        LAST.set(Some(0));
+        Counted(())
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            LAST.set(None);
+        }
+    }
+
+    pub(super) fn next() -> Option<u64> {
+        let next = LAST.get()? + 1;
+        LAST.set(Some(next));
+        Some(next)
     }
 }

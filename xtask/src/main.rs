@@ -4,6 +4,7 @@ mod agent;
 mod figures;
 mod parts;
 mod setup;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ enum Chore {
     Agent,
     /// Measure, and write the table of docs/benchmarks.md.
     Figures,
+    /// Play histories of the simulation, many of them or one again.
+    Sim(sim::Sim),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(),
         Chore::Agent => agent::run(),
         Chore::Figures => figures::run(),
+        Chore::Sim(sim) => sim::run(&sim),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

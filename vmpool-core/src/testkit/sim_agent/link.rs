@@ -120,8 +120,10 @@ impl SimLink {
     /// While true the machine answers nobody; its steps run on.
     pub fn hang(&self, id: &MachineId, hangs: bool) {
         self.machine(id, |machine| {
-            machine.hangs = hangs;
-            machine.disconnect("it does not answer");
+            if machine.hangs != hangs {
+                machine.hangs = hangs;
+                machine.disconnect("it does not answer");
+            }
         });
     }
 
@@ -157,6 +159,14 @@ impl SimLink {
         let number = self.number;
         self.machine(id, |machine| {
             machine.connection(number).borrow().is_answering()
+        })
+    }
+
+    /// The machine has ended itself.
+    pub fn is_over(&self, id: &MachineId) -> bool {
+        self.machine(id, |machine| {
+            machine.agent.advance(machine.now());
+            machine.agent.is_over()
         })
     }
 

@@ -1,0 +1,222 @@
+//! The agents as one life of a runner reaches them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::life::Life;
+use super::world::World;
+use crate::agent::Bootstrap;
+use crate::executor::{ExecutorError, Guarantees, LogSink, StepExecutor};
+use crate::id::{Attempt, MachineId, OrderId, StepId, Term};
+use crate::link::{AgentLink, AgentReport, Health, LinkError, Machine, PinKey};
+use crate::pool::{Lease, RequestHash};
+use crate::secret::SecretBytes;
+use crate::step::{StageSetup, Step, StepOutcome};
+use crate::testkit::{SimExecutor, SimLink};
+
+/// The runner's own line to the agents.
+pub(super) struct Line {
+    pub(super) world: Arc<World>,
+    pub(super) life: Arc<Life>,
+    pub(super) link: Arc<SimLink>,
+}
+
+/// Runs steps over a [`Line`].
+pub(super) struct Steps {
+    pub(super) world: Arc<World>,
+    pub(super) life: Arc<Life>,
+    pub(super) executor: Arc<SimExecutor>,
+}
+
+/// An agent may take its time.
+async fn slowly(world: &World) {
+    if world.dice.chance(world.weather().agent_slow) {
+        let most = Duration::from_secs(8);
+        tokio::time::sleep(world.dice.span(Duration::ZERO, most)).await;
+    }
+}
+
+#[async_trait]
+impl AgentLink for Line {
+    fn bootstrap(&self, order: &OrderId, attempt: Attempt) -> Bootstrap {
+        self.link.bootstrap(order, attempt)
+    }
+
+    fn seal(&self, order: &OrderId, attempt: Attempt, request: &SecretBytes) -> Arc<[u8]> {
+        self.link.seal(order, attempt, request)
+    }
+
+    fn unseal(
+        &self,
+        order: &OrderId,
+        attempt: Attempt,
+        sealed: &[u8],
+    ) -> Result<SecretBytes, LinkError> {
+        self.link.unseal(order, attempt, sealed)
+    }
+
+    fn keyed_hash(&self, content: &[u8]) -> RequestHash {
+        self.link.keyed_hash(content)
+    }
+
+    async fn open(
+        &self,
+        machine: &Machine,
+        term: Term,
+        pins: &dyn PinKey,
+    ) -> Result<AgentReport, LinkError> {
+        let entered = self.life.enter(&format!("open {}", machine.id)).await;
+        let opened = async {
+            slowly(&self.world).await;
+            self.link.open(machine, term, pins).await
+        };
+        let opened = self.life.effect(opened).await;
+        let heard = match &opened {
+            Ok(report) => format!("{:?}, {} steps", report.stage, report.steps.len()),
+            Err(error) => error.to_string(),
+        };
+        self.life.leave(entered, &heard).await;
+        opened
+    }
+
+    fn trouble(&self, id: &MachineId) -> Option<String> {
+        self.link.trouble(id)
+    }
+
+    fn health(&self, id: &MachineId) -> watch::Receiver<Health> {
+        self.link.health(id)
+    }
+
+    async fn renew(&self, id: &MachineId, term: Term) -> Result<(), LinkError> {
+        let entered = self.life.enter(&format!("renew {id}")).await;
+        let silent = self.world.dice.chance(self.world.weather().renewal_fails);
+        let renewed = if entered.fails || silent {
+            Err(LinkError::Unreachable {
+                machine: id.clone(),
+                reason: "a packet was lost".to_owned(),
+            })
+        } else {
+            self.life.effect(self.link.renew(id, term)).await
+        };
+        let heard = renewed.as_ref().err().map(ToString::to_string);
+        self.life
+            .leave(entered, heard.as_deref().unwrap_or("done"))
+            .await;
+        renewed
+    }
+
+    fn close(&self, id: &MachineId) {
+        if !self.life.is_dead() {
+            self.link.close(id);
+        }
+    }
+}
+
+impl Steps {
+    /// A call that has no other answer than that it is done.
+    async fn plain(
+        &self,
+        attempted: String,
+        lease: &Lease,
+        call: impl Future<Output = Result<(), ExecutorError>>,
+    ) -> Result<(), ExecutorError> {
+        let entered = self.life.enter(&attempted).await;
+        let done = if entered.fails {
+            self.world.cloud.harm(lease.machine_id());
+            Err(ExecutorError::Failed {
+                stage: lease.stage().clone(),
+                attempted,
+                reason: "it fails once".to_owned(),
+            })
+        } else {
+            let slow = async {
+                slowly(&self.world).await;
+                call.await
+            };
+            self.life.effect(slow).await
+        };
+        let heard = done.as_ref().err().map(ToString::to_string);
+        self.life
+            .leave(entered, heard.as_deref().unwrap_or("done"))
+            .await;
+        done
+    }
+
+    async fn step(
+        &self,
+        attempted: String,
+        call: impl Future<Output = Result<StepOutcome, ExecutorError>>,
+    ) -> Result<StepOutcome, ExecutorError> {
+        let entered = self.life.enter(&attempted).await;
+        let slow = async {
+            slowly(&self.world).await;
+            call.await
+        };
+        let ended = self.life.effect(slow).await;
+        let heard = match &ended {
+            Ok(outcome) => format!("{:?}, log of {} bytes", outcome.status, outcome.log_end),
+            Err(error) => error.to_string(),
+        };
+        self.life.leave(entered, &heard).await;
+        ended
+    }
+}
+
+#[async_trait]
+impl StepExecutor for Steps {
+    fn guarantees(&self) -> Guarantees {
+        self.executor.guarantees()
+    }
+
+    async fn prepare(&self, lease: &Lease, setup: &StageSetup) -> Result<(), ExecutorError> {
+        let (stage, machine) = (lease.stage(), lease.machine_id());
+        let attempted = format!("prepare {machine} for {stage}");
+        let accepted = self.world.link.agent(machine);
+        if let Some((other, _)) = accepted.rules().stage()
+            && other != stage
+        {
+            self.world.trace.wrong(format_args!(
+                "P2: {machine} is asked to serve {stage}, it serves {other}"
+            ));
+        }
+        let prepared = self.executor.prepare(lease, setup);
+        self.plain(attempted, lease, prepared).await
+    }
+
+    async fn run(
+        &self,
+        lease: &Lease,
+        step: &Step,
+        log: &mut dyn LogSink,
+    ) -> Result<StepOutcome, ExecutorError> {
+        let attempted = format!("run {} on {}", step.id, lease.machine_id());
+        self.step(attempted, self.executor.run(lease, step, log))
+            .await
+    }
+
+    async fn attach(
+        &self,
+        lease: &Lease,
+        step: &StepId,
+        log: &mut dyn LogSink,
+    ) -> Result<StepOutcome, ExecutorError> {
+        let attempted = format!("attach to {step} on {}", lease.machine_id());
+        self.step(attempted, self.executor.attach(lease, step, log))
+            .await
+    }
+
+    async fn cancel(&self, lease: &Lease, step: &StepId) -> Result<(), ExecutorError> {
+        let attempted = format!("cancel {step} on {}", lease.machine_id());
+        self.plain(attempted, lease, self.executor.cancel(lease, step))
+            .await
+    }
+
+    async fn cleanup(&self, lease: &Lease) -> Result<(), ExecutorError> {
+        let attempted = format!("clean up {}", lease.machine_id());
+        self.plain(attempted, lease, self.executor.cleanup(lease))
+            .await
+    }
+}

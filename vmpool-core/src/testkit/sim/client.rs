@@ -1,0 +1,435 @@
+//! A build's client: asks for a stage, its steps and its end, and asks again
+//! with the same ids whatever happens, as a Harness delegate does.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::fleet::{Fleet, Up};
+use super::plan::{BuildPlan, StepEndPlan, StepPlan};
+use super::world::World;
+use crate::executor::ExecutorError;
+use crate::id::MachineId;
+use crate::journal::Journal;
+use crate::pool::{AcquireError, AttachError, Lease, NoteError};
+use crate::runner::{RunnerError, SetupRequest};
+use crate::stage::StageError;
+use crate::step::{StageSetup, Step, StepOutcome};
+
+/// A stage lasts at most this long.
+pub(super) const LASTS: Duration = Duration::from_mins(40);
+/// A machine is prepared within this time, or given up.
+const PREPARE: Duration = Duration::from_mins(2);
+/// What an answer may take on top of its deadline: a slow journal, a slow agent.
+const SLACK: Duration = Duration::from_secs(40);
+
+/// How a build went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BuildEnd {
+    /// All steps ended as they should.
+    Done,
+    /// It got no machine, and why.
+    NoMachine(String),
+    /// Its machine, and what it was told became of it.
+    Told(Option<MachineId>, String),
+    /// Its client went away.
+    Vanished,
+}
+
+pub(super) struct Client {
+    pub(super) world: Arc<World>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) build: BuildPlan,
+}
+
+/// What came back of a call.
+enum Answer<T> {
+    Given(Result<T, RunnerError>),
+    /// The runner is down, died, or did not answer in time.
+    None,
+}
+
+/// Why a client stops asking.
+enum Stop {
+    Told(RunnerError),
+    Vanish,
+}
+
+/// The state of a client's luck.
+struct Asking {
+    /// The runner that it asks.
+    slot: Cell<usize>,
+    calls: Cell<u64>,
+}
+
+impl Client {
+    pub(super) async fn run(self) -> BuildEnd {
+        tokio::time::sleep(self.build.at).await;
+        for step in &self.build.steps {
+            self.world.script(&step.id, step.script());
+        }
+        let slot = self.world.dice.below(self.fleet.size() as u64);
+        let asking = Asking {
+            slot: Cell::new(usize::try_from(slot).unwrap_or_default()),
+            calls: Cell::new(0),
+        };
+        let end = self.play(&asking).await;
+        self.world
+            .trace
+            .say(format_args!("{} ends: {end:?}", self.build.stage));
+        end
+    }
+
+    async fn play(&self, asking: &Asking) -> BuildEnd {
+        let lease = match self.set_up(asking).await {
+            Ok(lease) => lease,
+            Err(Stop::Vanish) => return BuildEnd::Vanished,
+            Err(Stop::Told(error)) => {
+                let told = super::fleet::chain(&error);
+                let waited = matches!(
+                    error,
+                    RunnerError::Acquire(
+                        AcquireError::Deadline { .. } | AcquireError::QueueFull { .. }
+                    )
+                );
+                // Whatever it was told, it leaves nothing behind.
+                if matches!(self.destroy(asking).await, Err(Stop::Vanish)) {
+                    return BuildEnd::Vanished;
+                }
+                return if waited {
+                    BuildEnd::NoMachine(told)
+                } else {
+                    BuildEnd::Told(self.machine().await, told)
+                };
+            }
+        };
+        let mut told = None;
+        for step in &self.build.steps {
+            match self.step(asking, step).await {
+                Ok(outcome) if outcome.status == step.status() => {}
+                Ok(outcome) => {
+                    told = Some(format!("{} ended {:?}", step.id, outcome.status));
+                    break;
+                }
+                Err(Stop::Vanish) => return BuildEnd::Vanished,
+                Err(Stop::Told(error)) => {
+                    told = Some(super::fleet::chain(&error));
+                    break;
+                }
+            }
+        }
+        if matches!(self.destroy(asking).await, Err(Stop::Vanish)) {
+            return BuildEnd::Vanished;
+        }
+        if self.build.manners.asks_again && told.is_none() {
+            self.ask_again(asking).await;
+        }
+        match told {
+            Some(told) => BuildEnd::Told(Some(lease.machine_id().clone()), told),
+            None => BuildEnd::Done,
+        }
+    }
+
+    /// The machine that the journal has for the stage.
+    async fn machine(&self) -> Option<MachineId> {
+        let record = self.world.journal.rows().stage(&self.build.stage).await;
+        record
+            .ok()
+            .flatten()
+            .map(|record| record.stage.machine.clone())
+    }
+
+    fn request(&self) -> SetupRequest {
+        SetupRequest {
+            wait: Some(self.build.wait),
+            lasts: Some(LASTS),
+            ..SetupRequest::new(
+                self.build.pool,
+                self.build.stage.clone(),
+                StageSetup::default(),
+            )
+        }
+    }
+
+    async fn set_up(&self, asking: &Asking) -> Result<Lease, Stop> {
+        let bound = self.build.wait + PREPARE + SLACK;
+        let call = async |up: Up| {
+            let lease = up.runner.setup(self.request()).await?;
+            let record = self.world.journal.rows().stage(&self.build.stage).await;
+            let stage = record.ok().flatten().map(|record| record.stage);
+            if stage.is_none_or(|stage| stage.machine != *lease.machine_id()) {
+                self.wrong("P5", "a lease was answered that is not durable");
+            }
+            Ok(lease)
+        };
+        let lease = self.insist(asking, "setup", bound, true, call).await?;
+        let agent = self.world.link.agent(lease.machine_id());
+        let serves = agent.rules().stage().map(|(stage, _)| stage.clone());
+        if serves.as_ref() != Some(&self.build.stage) {
+            self.wrong(
+                "P5",
+                "a lease was answered of a machine that is not prepared for it",
+            );
+        }
+        Ok(lease)
+    }
+
+    async fn step(&self, asking: &Asking, plan: &StepPlan) -> Result<StepOutcome, Stop> {
+        let patience = if self.build.manners.impatient {
+            self.world
+                .dice
+                .span(Duration::from_secs(1), Duration::from_mins(1))
+        } else {
+            plan.takes + Duration::from_mins(3)
+        };
+        let stage = &self.build.stage;
+        let run = async |up: Up| {
+            let step = Step::shell(plan.id.clone(), "as its script says");
+            let outcome = up.runner.step(stage, step).await?;
+            let record = self.world.journal.rows().stage(stage).await;
+            let steps = record.ok().flatten().map(|record| record.steps);
+            let noted = steps.and_then(|steps| steps.into_iter().find(|step| step.id == plan.id));
+            if noted.and_then(|noted| noted.outcome.clone()).as_ref() != Some(&outcome) {
+                self.wrong("P5", "a step's result was answered that is not durable");
+            }
+            Ok(outcome)
+        };
+        let run = self.insist(asking, "step", patience, false, run);
+        if plan.ends != StepEndPlan::IsCancelled {
+            return run.await;
+        }
+        let cancel = async {
+            tokio::time::sleep(plan.takes + Duration::from_secs(1)).await;
+            // Again and again: the step may not have got through yet.
+            loop {
+                let cancel = async |up: Up| up.runner.cancel(stage, &plan.id).await;
+                let bound = Duration::from_secs(30);
+                let _ = self.insist(asking, "cancel", bound, false, cancel).await;
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = run => ended,
+            () = cancel => Err(Stop::Vanish),
+        }
+    }
+
+    async fn destroy(&self, asking: &Asking) -> Result<(), Stop> {
+        let stage = &self.build.stage;
+        let destroy = async |up: Up| {
+            up.runner.destroy(stage).await?;
+            let record = self.world.journal.rows().stage(stage).await;
+            let stage = record.ok().flatten().map(|record| record.stage);
+            if stage.is_some_and(|stage| !stage.state.is_ended()) {
+                self.wrong("P5", "a release was answered that is not durable");
+            }
+            Ok(())
+        };
+        self.insist(asking, "destroy", SLACK, true, destroy).await
+    }
+
+    /// All is over: the same calls give the same answers, and change nothing.
+    async fn ask_again(&self, asking: &Asking) {
+        let stage = &self.build.stage;
+        let again = async |up: Up| up.runner.setup(self.request()).await;
+        match self.insist(asking, "setup again", SLACK, true, again).await {
+            Ok(_) => self.wrong("P2", "a stage that is over got a machine again"),
+            Err(
+                Stop::Told(RunnerError::Acquire(AcquireError::StageOver { .. })) | Stop::Vanish,
+            ) => {}
+            Err(Stop::Told(error)) => {
+                self.wrong("P9", &format!("a stage that is over is told: {error}"));
+            }
+        }
+        for plan in &self.build.steps {
+            let step = || Step::shell(plan.id.clone(), "as its script says");
+            let again = async |up: Up| up.runner.step(stage, step()).await;
+            match self.insist(asking, "step again", SLACK, true, again).await {
+                Ok(outcome) if outcome.status == plan.status() => {}
+                Ok(outcome) => {
+                    let other = format!("{} ends again as {:?}", plan.id, outcome.status);
+                    self.wrong("P9", &other);
+                }
+                Err(Stop::Told(error)) => {
+                    self.wrong("P9", &format!("the result of {} is gone: {error}", plan.id));
+                }
+                Err(Stop::Vanish) => return,
+            }
+        }
+    }
+
+    fn wrong(&self, promise: &str, what: &str) {
+        let stage = &self.build.stage;
+        self.world
+            .trace
+            .wrong(format_args!("{promise}: {stage}: {what}"));
+    }
+
+    /// Calls until it is answered for good. A call that is `bounded` is
+    /// answered within `patience` by any runner that is up (P3).
+    async fn insist<T>(
+        &self,
+        asking: &Asking,
+        what: &str,
+        patience: Duration,
+        bounded: bool,
+        call: impl AsyncFn(Up) -> Result<T, RunnerError>,
+    ) -> Result<T, Stop>
+    where
+        T: PartialEqAnswer,
+    {
+        loop {
+            let calls = asking.calls.get() + 1;
+            asking.calls.set(calls);
+            if self
+                .build
+                .manners
+                .vanishes_after
+                .is_some_and(|after| calls > after)
+            {
+                return Err(self.vanish(asking, what, &call).await);
+            }
+            let answer = if self.build.manners.twice {
+                let one = self.ask(asking, what, patience, bounded, &call);
+                let other = self.ask(asking, what, patience, bounded, &call);
+                let (one, other) = tokio::join!(one, other);
+                self.same(what, &one, &other);
+                match one {
+                    Answer::Given(Ok(_)) => one,
+                    Answer::Given(Err(_)) | Answer::None => other,
+                }
+            } else {
+                self.ask(asking, what, patience, bounded, &call).await
+            };
+            match answer {
+                Answer::Given(Ok(answer)) => return Ok(answer),
+                Answer::Given(Err(error)) if is_final(&error) => return Err(Stop::Told(error)),
+                Answer::Given(Err(RunnerError::NotOurs { .. })) | Answer::None => {
+                    asking.slot.set((asking.slot.get() + 1) % self.fleet.size());
+                }
+                Answer::Given(Err(_)) => {}
+            }
+            let pause = self
+                .world
+                .dice
+                .span(Duration::from_millis(100), Duration::from_secs(3));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Makes its last call and does not wait for the answer.
+    async fn vanish<T>(
+        &self,
+        asking: &Asking,
+        what: &str,
+        call: &impl AsyncFn(Up) -> Result<T, RunnerError>,
+    ) -> Stop {
+        let briefly = self
+            .world
+            .dice
+            .span(Duration::from_millis(1), Duration::from_secs(10));
+        let last = self.ask(asking, what, briefly, false, call);
+        drop(last.await);
+        Stop::Vanish
+    }
+
+    /// Two answers to one question are the same (P9).
+    fn same<T: PartialEqAnswer>(&self, what: &str, one: &Answer<T>, other: &Answer<T>) {
+        if let (Answer::Given(Ok(one)), Answer::Given(Ok(other))) = (one, other)
+            && !one.same(other)
+        {
+            self.wrong(
+                "P9",
+                &format!("{what}, made twice at once, has two answers"),
+            );
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        asking: &Asking,
+        what: &str,
+        patience: Duration,
+        bounded: bool,
+        call: &impl AsyncFn(Up) -> Result<T, RunnerError>,
+    ) -> Answer<T> {
+        let stage = &self.build.stage;
+        let Some(up) = self.fleet.up(asking.slot.get()) else {
+            return Answer::None;
+        };
+        let life = up.life.clone();
+        let name = life.name();
+        let trace = &self.world.trace;
+        trace.say(format_args!("{stage} asks {name}: {what}"));
+        let begun = Instant::now();
+        let answer = tokio::select! {
+            biased;
+            () = life.died() => None,
+            answer = call(up) => Some(answer),
+            () = tokio::time::sleep(patience) => None,
+        };
+        let took = begun.elapsed();
+        let Some(answer) = answer else {
+            trace.say(format_args!("{stage} is not answered by {name}"));
+            if bounded && took >= patience && !life.is_dead() && !life.was_stopped() {
+                self.wrong("P3", &format!("{what} is not answered within {patience:?}"));
+            }
+            return Answer::None;
+        };
+        let heard = match &answer {
+            Ok(_) => "done".to_owned(),
+            Err(error) => super::fleet::chain(error),
+        };
+        trace.say(format_args!("{stage} is answered by {name}: {heard}"));
+        Answer::Given(answer)
+    }
+}
+
+/// Asking again can't help.
+fn is_final(error: &RunnerError) -> bool {
+    matches!(
+        error,
+        RunnerError::UnknownStage { .. }
+            | RunnerError::UnknownPool { .. }
+            | RunnerError::Acquire(
+                AcquireError::Deadline { .. }
+                    | AcquireError::StageOver { .. }
+                    | AcquireError::Conflict { .. }
+            )
+            | RunnerError::Attach(AttachError::Over { .. } | AttachError::Unknown { .. })
+            | RunnerError::Stage(
+                StageError::Note(NoteError::Unknown { .. } | NoteError::Refused { .. })
+                    | StageError::Executor(
+                        ExecutorError::MachineLost { .. }
+                            | ExecutorError::Refused { .. }
+                            | ExecutorError::Conflict { .. }
+                    )
+            )
+    )
+}
+
+/// Answers that must be the same for the same question.
+pub(super) trait PartialEqAnswer {
+    fn same(&self, other: &Self) -> bool;
+}
+
+impl PartialEqAnswer for Lease {
+    fn same(&self, other: &Self) -> bool {
+        self.machine_id() == other.machine_id()
+    }
+}
+
+impl PartialEqAnswer for StepOutcome {
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl PartialEqAnswer for () {
+    fn same(&self, (): &Self) -> bool {
+        true
+    }
+}

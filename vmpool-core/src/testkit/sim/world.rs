@@ -1,0 +1,150 @@
+//! What outlives every runner: the cloud, the agents, the journal's rows, the
+//! logs; and what is held against the promises while it happens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use super::cloud::Cloud;
+use super::dice::Dice;
+use super::journal::Durable;
+use super::life::Life;
+use super::logs::Logs;
+use super::trace::Trace;
+use super::weather::Weather;
+use crate::agent::Clocks;
+use crate::clock::{Clock, Timestamp};
+use crate::id::{MachineId, StageId, StepId};
+use crate::journal::{Batch, MachineRow, Row};
+use crate::machine::MachineState;
+use crate::testkit::{SimLink, SimStep};
+
+/// Every history begins at this moment.
+const BEGINNING: Timestamp = Timestamp(1_800_000_000_000);
+/// The world moves by itself so often.
+const TICK: Duration = Duration::from_secs(5);
+/// A runner may not know for so long that a machine is dead.
+const NEWS_TRAVEL: Duration = Duration::from_secs(1);
+
+pub(super) struct World {
+    pub(super) clock: Clock,
+    pub(super) dice: Arc<Dice>,
+    pub(super) trace: Arc<Trace>,
+    /// The agents; each life of a runner has a line of its own beside this one.
+    pub(super) link: Arc<SimLink>,
+    pub(super) cloud: Cloud,
+    pub(super) journal: Durable,
+    pub(super) logs: Logs,
+    weather: Mutex<Weather>,
+    scripts: Arc<Mutex<BTreeMap<StepId, SimStep>>>,
+    /// The stage that each machine was given to.
+    served: Mutex<BTreeMap<MachineId, StageId>>,
+    tasks: TaskTracker,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, clocks: Clocks, keep_all: bool) -> Arc<Self> {
+        let clock = Clock::showing(BEGINNING);
+        let dice = Arc::new(Dice::new(seed));
+        let trace = Arc::new(Trace::new(keep_all));
+        let link = SimLink::with_clocks(clock, clocks);
+        let scripts: Arc<Mutex<BTreeMap<StepId, SimStep>>> = Arc::default();
+        let known = scripts.clone();
+        link.script(move |step| {
+            let script = known.lock().get(&step.id).cloned();
+            script.unwrap_or_else(|| SimStep::exits(0))
+        });
+        let world = Arc::new(Self {
+            clock,
+            cloud: Cloud::new(clock, link.clone(), trace.clone(), dice.clone()),
+            dice,
+            trace,
+            link,
+            journal: Durable::default(),
+            logs: Logs::default(),
+            weather: Mutex::default(),
+            scripts,
+            served: Mutex::default(),
+            tasks: TaskTracker::new(),
+        });
+        let ticking = Arc::downgrade(&world);
+        world.spawn(async move {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let Some(world) = ticking.upgrade() else {
+                    return;
+                };
+                world.cloud.tick();
+            }
+        });
+        world
+    }
+
+    /// Runs `task` until the history's runtime ends.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    pub(super) fn weather(&self) -> Weather {
+        *self.weather.lock()
+    }
+
+    pub(super) fn set_weather(&self, weather: Weather) {
+        *self.weather.lock() = weather;
+    }
+
+    /// What a step does, wherever it is run.
+    pub(super) fn script(&self, step: &StepId, script: SimStep) {
+        self.scripts.lock().insert(step.clone(), script);
+    }
+
+    /// The machine that was given to a stage.
+    pub(super) fn served_by(&self, stage: &StageId) -> Option<MachineId> {
+        let served = self.served.lock();
+        let found = served.iter().find(|(_, served)| *served == stage);
+        found.map(|(id, _)| id.clone())
+    }
+
+    /// Holds a write against P2 and P6 when it is submitted: a machine that is
+    /// given to a stage has served none, and is there.
+    pub(super) fn check_claim(&self, life: &Life, batch: &Batch) {
+        for change in &batch.changes {
+            if let Row::Machine(row) = &change.row
+                && row.state == MachineState::Claimed
+                && change.what == "claimed"
+            {
+                self.check_claimed(life, row);
+            }
+        }
+    }
+
+    fn check_claimed(&self, life: &Life, row: &MachineRow) {
+        let (id, runner) = (row.id(), life.name());
+        if let Some(stage) = &row.stage {
+            let mut served = self.served.lock();
+            let first = served.entry(id.clone()).or_insert_with(|| stage.clone());
+            // A claim that was refused by the journal was none.
+            let accepted = self
+                .link
+                .agent(id)
+                .rules()
+                .stage()
+                .map(|(id, _)| id.clone());
+            if first != stage && accepted.is_some_and(|accepted| accepted != *stage) {
+                self.trace.wrong(format_args!(
+                    "P2: {runner} gives {id} to {stage}, it has served {first}"
+                ));
+            }
+            *first = stage.clone();
+        }
+        let dead_for = self.cloud.dead_for(id);
+        if dead_for.is_some_and(|span| span > NEWS_TRAVEL) && !life.was_stopped() {
+            self.trace.wrong(format_args!(
+                "P6: {runner} hands {id} out, which is dead for {dead_for:?}"
+            ));
+        }
+    }
+}
