@@ -54,14 +54,16 @@ impl Shared {
     async fn begin_endings(self: &Arc<Self>) {
         let salvage = self.parts.salvage.as_ref();
         let drained = self.book.lock().drained(salvage.is_some());
+        let mut empty = Vec::new();
+        // All of them are begun before anything is written: what the book was
+        // told is under way must not be left out where a write fails.
         for next in drained {
-            let id = match (next, salvage) {
-                (Drained::Salvage(id), Some(by)) => {
-                    self.salvage_soon(id, by.clone());
-                    continue;
-                }
-                (Drained::Salvage(id) | Drained::End(id), _) => id,
-            };
+            match (next, salvage) {
+                (Drained::Salvage(id), Some(by)) => self.salvage_soon(id, by.clone()),
+                (Drained::Salvage(id) | Drained::End(id), _) => empty.push(id),
+            }
+        }
+        for id in empty {
             let begun = self
                 .advance(&id, MachineEvent::Terminate, "it is drained", None)
                 .await;
