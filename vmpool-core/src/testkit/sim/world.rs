@@ -17,7 +17,7 @@ use super::trace::Trace;
 use super::weather::Weather;
 use crate::agent::Clocks;
 use crate::clock::{Clock, Timestamp};
-use crate::id::{MachineId, StageId, StepId};
+use crate::id::StepId;
 use crate::journal::{Batch, MachineRow, Row};
 use crate::machine::MachineState;
 use crate::testkit::{SimLink, SimStep};
@@ -40,8 +40,6 @@ pub(super) struct World {
     pub(super) logs: Logs,
     weather: Mutex<Weather>,
     scripts: Arc<Mutex<BTreeMap<StepId, SimStep>>>,
-    /// The stage that each machine was given to.
-    served: Mutex<BTreeMap<MachineId, StageId>>,
     tasks: TaskTracker,
 }
 
@@ -67,7 +65,6 @@ impl World {
             logs: Logs::default(),
             weather: Mutex::default(),
             scripts,
-            served: Mutex::default(),
             tasks: TaskTracker::new(),
         });
         let ticking = Arc::downgrade(&world);
@@ -101,13 +98,6 @@ impl World {
         self.scripts.lock().insert(step.clone(), script);
     }
 
-    /// The machine that was given to a stage.
-    pub(super) fn served_by(&self, stage: &StageId) -> Option<MachineId> {
-        let served = self.served.lock();
-        let found = served.iter().find(|(_, served)| *served == stage);
-        found.map(|(id, _)| id.clone())
-    }
-
     /// Holds a write against P2 and P6 when it is submitted: a machine that is
     /// given to a stage has served none, and is there.
     pub(super) fn check_claim(&self, life: &Life, batch: &Batch) {
@@ -123,22 +113,14 @@ impl World {
 
     fn check_claimed(&self, life: &Life, row: &MachineRow) {
         let (id, runner) = (row.id(), life.name());
-        if let Some(stage) = &row.stage {
-            let mut served = self.served.lock();
-            let first = served.entry(id.clone()).or_insert_with(|| stage.clone());
-            // A claim that was refused by the journal was none.
-            let accepted = self
-                .link
-                .agent(id)
-                .rules()
-                .stage()
-                .map(|(id, _)| id.clone());
-            if first != stage && accepted.is_some_and(|accepted| accepted != *stage) {
-                self.trace.wrong(format_args!(
-                    "P2: {runner} gives {id} to {stage}, it has served {first}"
-                ));
-            }
-            *first = stage.clone();
+        let agent = self.link.agent(id);
+        if let Some((served, _)) = agent.rules().stage()
+            && row.stage.as_ref() != Some(served)
+        {
+            self.trace.wrong(format_args!(
+                "P2: {runner} gives {id} to {:?}, it has served {served}",
+                row.stage
+            ));
         }
         let dead_for = self.cloud.dead_for(id);
         if dead_for.is_some_and(|span| span > NEWS_TRAVEL) && !life.was_stopped() {
