@@ -86,9 +86,11 @@ impl Shared {
                     pause.wait().await;
                 }
                 Ended::Drain(why) => {
-                    let end = StageEnd::MachineLost(why.clone().into());
-                    self.give_up(id, why, end, tended).await;
-                    return;
+                    if !self.give_up(id, why.clone(), tended).await {
+                        return;
+                    }
+                    lost = Some(why);
+                    pause.wait().await;
                 }
             }
         }
@@ -267,18 +269,15 @@ impl Shared {
         true
     }
 
-    async fn give_up(
-        &self,
-        id: &MachineId,
-        why: String,
-        end: StageEnd,
-        tended: &CancellationToken,
-    ) {
+    /// Drains the machine, unless a stage gets it meanwhile, whose claim was
+    /// being written when its connection broke: true, and it is to be
+    /// connected again.
+    async fn give_up(&self, id: &MachineId, why: String, tended: &CancellationToken) -> bool {
         if tended.is_cancelled() {
-            return;
+            return false;
         }
         let Some(row) = self.tended_row(id) else {
-            return;
+            return false;
         };
         if row.state == MachineState::Booting {
             self.failed(Mishap::Boot, &why);
@@ -289,7 +288,10 @@ impl Shared {
             None => format!("machine {id}: {why}"),
         };
         self.trouble(Some(id), text);
-        self.drain(id, why, Some(end)).await;
+        let has_stage = |row: &MachineRow| row.state == MachineState::Claimed;
+        let end = has_stage(&row).then(|| StageEnd::MachineLost(why.clone().into()));
+        self.drain(id, why, end).await;
+        self.tended_row(id).is_some_and(|row| has_stage(&row))
     }
 }
 

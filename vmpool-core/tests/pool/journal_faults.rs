@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmpool_core::pool::{AcquireError, TryAcquireError};
-use vmpool_core::testkit::{Call, Fault, FaultPlan};
+use vmpool_core::testkit::{Call, Fault, FaultPlan, eventually};
 use vmpool_core::{AcquireRequest, Journal, Pool, PoolConfig};
 
 use crate::faulty_journal::{Failure, FaultyJournal};
@@ -346,5 +346,29 @@ async fn p13_the_longest_times_there_are_make_nothing_panic() {
         .await
         .expect_err("throttled");
     assert!(late.to_string().contains("throttles"), "{late}");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_a_connection_that_breaks_while_a_claim_is_written_costs_no_stage_its_machine() {
+    let journal = FaultyJournal::slow(Duration::from_secs(1));
+    let world = world(1, 1, &journal).await;
+    world.ready(1).await;
+    let id = world.status().machines[0].id.clone();
+    let breaks = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.link.lose(&id, "connection reset");
+    };
+    let (lease, ()) = tokio::join!(world.lease("build-1"), breaks);
+    assert_eq!(*lease.machine_id(), id);
+    let connected = || world.link.is_answering(&id);
+    eventually(|| "reconnected".to_owned(), connected).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    world
+        .pool
+        .attach(&"build-1".into())
+        .await
+        .expect("it has its machine");
+    world.release("build-1").await;
     world.end().await;
 }
