@@ -47,13 +47,13 @@ impl Known {
     /// Machines of the listing that are to be looked up for [`Past`].
     pub fn strangers<'a>(&self, listing: &'a Listing) -> impl Iterator<Item = &'a MachineId> {
         let strangers = listing.machines.iter().filter(|listed| {
-            listed.state != ListedState::Terminated
-                && !self.machines.contains_key(&listed.id)
-                // Its launch has not answered yet, which then binds it.
-                && self
-                    .orders
-                    .get(&listed.tags.order)
-                    .is_none_or(|order| order.settling)
+            !self.machines.contains_key(&listed.id)
+                && match self.orders.get(&listed.tags.order) {
+                    // A launch that has not answered yet binds it when it does.
+                    Some(order) => order.settling,
+                    // What is over and nobody asks for is nobody's.
+                    None => listed.state != ListedState::Terminated,
+                }
         });
         strangers.map(|listed| &listed.id)
     }

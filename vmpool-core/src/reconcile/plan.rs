@@ -156,10 +156,8 @@ struct Pass<'a> {
 impl<'a> Pass<'a> {
     fn known(&mut self, row: &MachineRow, listed: &'a Listed) {
         self.shown.insert(&listed.id);
-        if listed.state == ListedState::Terminated {
-            let machine = listed.id.clone();
-            let cause = "the provider says that it is terminated".into();
-            return self.plan.actions.push(Action::Over { machine, cause });
+        if self.is_over(listed) {
+            return;
         }
         if let (None, Some(address)) = (row.machine.address, listed.address) {
             let machine = listed.id.clone();
@@ -167,17 +165,29 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn stranger(&mut self, listed: &'a Listed) {
-        if listed.state == ListedState::Terminated {
-            return;
+    /// A machine with a row is shown as terminated: that counts at once.
+    fn is_over(&mut self, listed: &Listed) -> bool {
+        let over = listed.state == ListedState::Terminated;
+        if over {
+            let machine = listed.id.clone();
+            let cause = "the provider says that it is terminated".into();
+            self.plan.actions.push(Action::Over { machine, cause });
         }
+        over
+    }
+
+    fn stranger(&mut self, listed: &'a Listed) {
         if let Some((id, order)) = self.input.known.orders.get_key_value(&listed.tags.order) {
             if !order.settling {
                 return;
             }
+            // One that is over already filled a slot as well, and is told of.
             if let Some(None) = self.input.past.get(&listed.id) {
                 return self.found.entry(id).or_default().push(listed);
             }
+        }
+        if listed.state == ListedState::Terminated {
+            return;
         }
         match self.input.past.get(&listed.id) {
             Some(Some(row)) if row.state.occupies_slot() => {
@@ -192,7 +202,7 @@ impl<'a> Pass<'a> {
 
     /// Ours, and the journal knows nothing of it.
     fn adopt(&mut self, listed: &Listed) {
-        if listed.state == ListedState::Ending {
+        if listed.state != ListedState::Alive {
             return;
         }
         let listed = listed.clone();
@@ -240,6 +250,7 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let mut found = self.found.remove(id).unwrap_or_default();
+            found.sort_by_key(|listed| listed.state == ListedState::Terminated);
             let open = usize::try_from(order.row.state.open).unwrap_or(usize::MAX);
             let surplus = found.split_off(found.len().min(open));
             for listed in surplus {
@@ -247,7 +258,7 @@ impl<'a> Pass<'a> {
             }
             let filled = u32::try_from(found.len()).unwrap_or(u32::MAX);
             if filled > 0 {
-                let machines = found.into_iter().map(|listed| Launched {
+                let machines = found.iter().map(|listed| Launched {
                     id: listed.id.clone(),
                     address: listed.address,
                 });
@@ -255,6 +266,10 @@ impl<'a> Pass<'a> {
                     order: id.clone(),
                     machines: machines.collect(),
                 });
+                // In the pass's order: bound first, then over.
+                for listed in found {
+                    self.is_over(listed);
+                }
             }
             let called_at = order.row.called_at.unwrap_or(order.row.created_at);
             let counts = self.counts_after(called_at);

@@ -353,6 +353,21 @@ fn p1_listings_bind_what_a_silent_launch_made_and_prove_the_rest_absent() {
 }
 
 #[test]
+fn p1_a_machine_that_was_over_before_any_answer_named_it_is_bound_and_told_of() {
+    let world = World {
+        orders: vec![(order(1), true)],
+        past: vec![("m-1", None)],
+        listed: vec![listed("m-1", ListedState::Terminated)],
+        ..World::new()
+    };
+    let plan = world.first();
+    let [Action::Bind { .. }, Action::Over { machine, .. }] = &plan.actions[..] else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(machine.as_str(), "m-1");
+}
+
+#[test]
 fn p7_machines_beyond_an_orders_slots_are_adopted() {
     let world = World {
         orders: vec![(order(1), true)],
