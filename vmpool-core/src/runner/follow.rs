@@ -63,6 +63,7 @@ impl Follower {
             return self.refuse(error);
         }
         let outcome = tokio::select! {
+            biased;
             learned = self.learn() => match learned {
                 Ok(outcome) => outcome,
                 Err(error) => return self.refuse(error.into()),
@@ -126,6 +127,7 @@ impl Follower {
             match error {
                 // It never got there, so it is sent when somebody asks for it again.
                 ExecutorError::UnknownStep { .. } => tokio::select! {
+                    biased;
                     () = self.asked_again() => {}
                     why = self.stage.ended() => return Ok(self.lose(&why, false).await),
                 },

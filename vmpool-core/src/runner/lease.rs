@@ -34,6 +34,7 @@ pub(super) async fn renew_until_lost(renewal: &Renewal<'_>) {
     loop {
         // Never sooner than this after the last: a doubt asks once, not all the time.
         tokio::select! {
+            biased;
             () = tokio::time::sleep(times.renew_every) => {}
             () = renewal.doubt.notified() => {}
         }
@@ -69,7 +70,7 @@ pub(super) async fn guard(
         let fresh = Instant::now() < until;
         may_write.send_if_modified(|may| std::mem::replace(may, fresh) != fresh);
         tokio::select! {
-            () = sleep_until(until), if fresh => {}
+            biased;
             again = agreed.changed() => {
                 if again.is_err() {
                     // Nobody renews any more, so nobody may write.
@@ -78,6 +79,7 @@ pub(super) async fn guard(
                     return std::future::pending().await;
                 }
             }
+            () = sleep_until(until), if fresh => {}
         }
     }
 }

@@ -165,6 +165,7 @@ impl Shared {
             }
         };
         tokio::select! {
+            biased;
             () = self.leaving.cancelled() => {}
             () = house => {}
         }
