@@ -4,5 +4,7 @@
 
 mod record;
 mod sqlite;
+#[cfg(all(unix, feature = "testkit"))]
+pub mod testkit;
 
 pub use sqlite::{OpenError, SqliteJournal, SqliteOptions};
