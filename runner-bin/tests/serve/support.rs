@@ -161,25 +161,7 @@ impl Site {
     }
 
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Bytes) -> Option<Answered> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        let mut connections = JoinSet::new();
-        connections.spawn(connection);
-        let request = hyper::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "vmpool")
-            .body(Full::new(body))
-            .expect("a request");
-        let response = sender.send_request(request).await.ok()?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.ok()?.to_bytes();
-        let retry_after = head.headers.get("retry-after");
-        Some(Answered {
-            status: head.status.as_u16(),
-            retry_after: retry_after.map(|value| value.to_str().expect("text").to_owned()),
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        ask(self.port, method, path, body).await
     }
 
     /// Asks as a delegate does: again while nobody answers, or is told to.
@@ -216,22 +198,7 @@ impl Site {
 
     /// The processes of the site, with their command lines.
     pub(crate) fn processes(&self) -> Vec<(i32, String)> {
-        let mark = self.path().to_str().expect("a path in UTF-8");
-        let text = |path: PathBuf| {
-            let bytes = fs::read(path).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).replace('\0', " ")
-        };
-        let entries = fs::read_dir("/proc")
-            .expect("the list of processes")
-            .flatten();
-        entries
-            .filter_map(|entry| {
-                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-                let line = text(entry.path().join("cmdline"));
-                let ours = line.contains(mark) || text(entry.path().join("environ")).contains(mark);
-                (ours && !line.is_empty()).then_some((pid, line))
-            })
-            .collect()
+        processes(&[self.path().to_str().expect("a path in UTF-8")])
     }
 
     /// The process that holds the state directory.
@@ -248,6 +215,50 @@ impl Drop for Site {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
+}
+
+/// Asks whoever listens on that port once; none: nobody answered, or not to the end.
+pub(crate) async fn ask(port: u16, method: &str, path: &str, body: Bytes) -> Option<Answered> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let mut connections = JoinSet::new();
+    connections.spawn(connection);
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "vmpool")
+        .body(Full::new(body))
+        .expect("a request");
+    let response = sender.send_request(request).await.ok()?;
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.ok()?.to_bytes();
+    let retry_after = head.headers.get("retry-after");
+    Some(Answered {
+        status: head.status.as_u16(),
+        retry_after: retry_after.map(|value| value.to_str().expect("text").to_owned()),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
+}
+
+/// The processes that have one of `marks` in their environment or their command
+/// line, with the latter.
+pub(crate) fn processes(marks: &[&str]) -> Vec<(i32, String)> {
+    let text = |path: PathBuf| {
+        let bytes = fs::read(path).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', " ")
+    };
+    let marked = |text: &str| marks.iter().any(|mark| text.contains(mark));
+    let entries = fs::read_dir("/proc")
+        .expect("the list of processes")
+        .flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let line = text(entry.path().join("cmdline"));
+            let ours = marked(&line) || marked(&text(entry.path().join("environ")));
+            (ours && !line.is_empty()).then_some((pid, line))
+        })
+        .collect()
 }
 
 /// The request for a step that `sh` runs.
