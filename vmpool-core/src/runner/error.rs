@@ -1,5 +1,6 @@
 //! Why a runner could not do what it was asked.
 
+use crate::executor::ExecutorError;
 use crate::id::{PoolName, StageId};
 use crate::journal::{Holder, JournalError};
 use crate::pool::{AcquireError, AttachError, NoteError, StartError};
@@ -53,14 +54,19 @@ pub enum RunnerError {
 }
 
 impl RunnerError {
-    /// The journal is away, or another runner has taken over.
-    pub(super) fn is_of_the_journal(&self) -> bool {
+    /// What a runner also sees whose pool another has taken over: a journal that
+    /// takes nothing of it, an agent that obeys a higher term.
+    pub(super) fn may_be_a_take_over(&self) -> bool {
         matches!(
             self,
             Self::Journal(_)
                 | Self::Acquire(AcquireError::Journal { .. } | AcquireError::Stopped { .. })
                 | Self::Attach(AttachError::Journal { .. })
-                | Self::Stage(StageError::Note(NoteError::Journal { .. }) | StageError::Release(_))
+                | Self::Stage(
+                    StageError::Note(NoteError::Journal { .. })
+                        | StageError::Release(_)
+                        | StageError::Executor(ExecutorError::Refused { .. })
+                )
         )
     }
 }

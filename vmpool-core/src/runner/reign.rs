@@ -112,7 +112,7 @@ impl Reign {
             biased;
             () = self.gone.cancelled() => return Err(not_ours()),
             done = work => match done {
-                Err(error) if error.is_of_the_journal() => error,
+                Err(error) if error.may_be_a_take_over() => error,
                 done => return done,
             },
         };

@@ -5,6 +5,7 @@ mod gate;
 mod harness;
 mod journal_away;
 mod life;
+mod many;
 mod ownership;
 mod restart;
 mod stuck;

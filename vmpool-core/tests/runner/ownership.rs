@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use vmpool_core::PoolConfig;
 use vmpool_core::runner::{
     LeaseTimes, PoolOwner, PoolSource, Runner, RunnerError, RunnerParts, RunnerStartError, Sharing,
 };
-use vmpool_core::testkit::SimExecutor;
+use vmpool_core::testkit::{SimExecutor, eventually};
+use vmpool_core::{PoolConfig, StepStatus};
 
 use crate::gate::Way;
 use crate::harness::{World, exited, holder, stage};
@@ -43,7 +43,7 @@ async fn p4_a_dead_runners_pool_is_taken_over_and_its_steps_are_attached_to_with
     let died = Instant::now();
     let attached = || world.logs.opened(&stage("build-1"), &"make".into()) > opened;
     let show = || format!("owner: {:?}", two.owner());
-    vmpool_core::testkit::eventually(show, attached).await;
+    eventually(show, attached).await;
     assert!(
         died.elapsed() <= Duration::from_secs(10),
         "{:?}",
@@ -73,8 +73,7 @@ async fn p2_a_runner_that_was_stopped_and_goes_on_is_fenced_and_harmless() {
         "{refused:?}"
     );
     let show = || format!("{:?}", one.owner());
-    vmpool_core::testkit::eventually(show, || one.owner() == PoolOwner::Theirs(holder("two")))
-        .await;
+    eventually(show, || one.owner() == PoolOwner::Theirs(holder("two"))).await;
     assert!(is_of(&one.try_setup("build-2").await, "two"));
     assert_eq!(world.starts("build-1", "make").await, 1);
     assert_eq!(world.text("build-1", "make"), "one\ntwo\n");
@@ -82,6 +81,34 @@ async fn p2_a_runner_that_was_stopped_and_goes_on_is_fenced_and_harmless() {
         status.claimed == 2 && status.ready == 2
     })
     .await;
+    drop(one);
+    world.end(two).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_who_is_refused_by_an_agent_that_obeys_another_is_sent_to_that_runner() {
+    let world = World::new(1, 3);
+    let (one, two) = (world.shared("one").await, world.shared("two").await);
+    one.setup("build-1").await;
+    one.begin(&world, "build-1", "hangs").await;
+    let opened = world.logs.opened(&stage("build-1"), &"hangs".into());
+    one.gate.set(Way::Hangs);
+    let attached = || world.logs.opened(&stage("build-1"), &"hangs".into()) > opened;
+    eventually(|| format!("owner: {:?}", two.owner()), attached).await;
+    let (build, hangs) = (stage("build-1"), "hangs".into());
+    // The agent is the first to say so: the journal answers a moment later.
+    let (cancelled, ()) = tokio::join!(one.runner.cancel(&build, &hangs), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        one.gate.set(Way::Open);
+    });
+    assert!(
+        matches!(cancelled, Err(RunnerError::NotOurs { .. })),
+        "{cancelled:?}"
+    );
+    assert_eq!(two.owner(), PoolOwner::Ours);
+    two.cancel("build-1", "hangs").await;
+    let outcome = two.step("build-1", "hangs").await;
+    assert_eq!(outcome.status, StepStatus::Cancelled);
     drop(one);
     world.end(two).await;
 }
@@ -144,7 +171,7 @@ async fn a_pool_goes_to_and_fro_and_its_owner_is_always_one() {
     }
     owner.cancel("build-1", "hangs").await;
     let outcome = owner.step("build-1", "hangs").await;
-    assert_eq!(outcome.status, vmpool_core::StepStatus::Cancelled);
+    assert_eq!(outcome.status, StepStatus::Cancelled);
     world.end(owner).await;
 }
 
@@ -187,7 +214,7 @@ async fn a_pool_that_only_the_journal_knows_is_shown_with_a_warning() {
         unknown.is_some_and(|standing| standing.name.as_str() == "linux")
     };
     let show = || format!("{:?}", runner.status());
-    vmpool_core::testkit::eventually(show, seen).await;
+    eventually(show, seen).await;
     let troubles = runner.troubles();
     assert!(
         troubles.iter().any(|it| it.text.contains("pool linux")),
