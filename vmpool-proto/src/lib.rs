@@ -1,4 +1,7 @@
-//! The wire formats of vmpool: the code made from `proto/`, and nothing else.
+//! The wire formats of vmpool: the code made from `proto/`, the incumbent's
+//! JSON, and nothing else.
+
+pub mod incumbent;
 
 /// How a runner speaks to the agent of one machine: `vmpool.agent.v1`.
 pub mod agent {
