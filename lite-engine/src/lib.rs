@@ -19,6 +19,7 @@ pub mod listener;
 pub mod log;
 pub mod mask;
 mod mounts;
+pub mod output;
 mod process;
 mod records;
 pub mod supervisor;
