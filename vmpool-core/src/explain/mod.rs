@@ -42,7 +42,7 @@ mod phases;
 mod summary;
 mod tell;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 
 use std::fmt;

@@ -211,7 +211,8 @@ fn told(story: &Story) -> String {
     text
 }
 
-fn pool() -> PoolStatus {
+/// A pool, for tests of what reads its status.
+pub(crate) fn pool() -> PoolStatus {
     PoolStatus {
         name: PoolName::new("linux"),
         term: Term(1),
@@ -225,7 +226,8 @@ fn pool() -> PoolStatus {
         waiting: 2,
         stopped: None,
         held_off: None,
-        unaccounted: 0,
+        unaccounted: Vec::new(),
+        checked_at: None,
         waiters: vec![Waiter {
             stage: "18".into(),
             since: Timestamp(3_000),

@@ -10,14 +10,15 @@
 //! # #[cfg(feature = "testkit")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
 //! use vmpool_core::journal::MemoryJournal;
 //! use vmpool_core::ledger::Ledger;
 //!
-//! let journal = MemoryJournal::new();
-//! let mut ledger = Ledger::of(&journal);
+//! let journal = Arc::new(MemoryJournal::new());
+//! let mut ledger = Ledger::of(journal);
 //! while let Some(page) = ledger.next_page().await? {
-//!     for machine in page {
-//!         println!("{} {} {}", machine.id(), machine.state, machine.cause);
+//!     for entry in page {
+//!         println!("{} of pool {}", entry.machine, entry.pool);
 //!     }
 //! }
 //! assert_eq!(ledger.totals().alive, 0);
@@ -30,6 +31,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,12 +44,29 @@ use crate::pool::PoolStatus;
 const PAGE: usize = 500;
 
 /// Reads the ledger page by page, and adds up.
-pub struct Ledger<'a> {
-    journal: &'a dyn Journal,
+pub struct Ledger {
+    journal: Arc<dyn Journal>,
     pool: Option<PoolName>,
     after: Option<MachineId>,
+    /// All rows were told.
+    read: bool,
     over: bool,
+    /// What runners can't account for and was not told yet.
+    unaccounted: BTreeMap<MachineId, (PoolName, Cow<'static, str>)>,
     totals: Totals,
+}
+
+/// A machine that was ever seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The machine.
+    pub machine: MachineId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Its row. None: the provider shows it, and the journal has no row of it.
+    pub row: Option<Arc<MachineRow>>,
+    /// Why it is not accounted for, if it is not.
+    pub unaccounted: Option<Cow<'static, str>>,
 }
 
 /// What the ledger adds up to.
@@ -62,14 +82,16 @@ pub struct Totals {
     pub unaccounted: u64,
 }
 
-impl<'a> Ledger<'a> {
+impl Ledger {
     /// The ledger of every pool.
-    pub fn of(journal: &'a dyn Journal) -> Self {
+    pub fn of(journal: Arc<dyn Journal>) -> Self {
         Self {
             journal,
             pool: None,
             after: None,
+            read: false,
             over: false,
+            unaccounted: BTreeMap::new(),
             totals: Totals::default(),
         }
     }
@@ -84,37 +106,55 @@ impl<'a> Ledger<'a> {
     /// Adds what runners can't account for, by the status of their pools.
     #[must_use]
     pub fn with_unaccounted(mut self, pools: &[PoolStatus]) -> Self {
-        let wanted = pools
-            .iter()
-            .filter(|pool| self.pool.as_ref().is_none_or(|name| *name == pool.name));
-        self.totals.unaccounted = wanted.map(|pool| u64::from(pool.unaccounted)).sum();
+        let of = |pool: &PoolStatus| {
+            let name = pool.name.clone();
+            let unaccounted = pool.unaccounted.clone().into_iter();
+            unaccounted.map(move |one| (one.machine, (name.clone(), one.why)))
+        };
+        self.unaccounted.extend(pools.iter().flat_map(of));
         self
     }
 
-    /// The next machines by their ids; none when all were told. A page may be empty.
+    /// The next machines by their ids, at last those without a row; none when
+    /// all were told. A page may be empty.
     ///
     /// # Errors
     /// The journal could not be read; the same page may be asked for again.
     ///
     /// # Cancel safety
     /// Safe: a dropped call reads the same page again.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<Arc<MachineRow>>>, JournalError> {
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Entry>>, JournalError> {
         if self.over {
             return Ok(None);
         }
-        let mut page = self.journal.ledger(self.after.as_ref(), PAGE).await?;
-        self.over = page.len() < PAGE;
-        self.after = page.last().map(|row| row.id().clone());
+        let mut page: Vec<Entry> = if self.read {
+            self.over = true;
+            let left = std::mem::take(&mut self.unaccounted).into_iter();
+            left.map(|(machine, (pool, why))| Entry {
+                machine,
+                pool,
+                row: None,
+                unaccounted: Some(why),
+            })
+            .collect()
+        } else {
+            let rows = self.journal.ledger(self.after.as_ref(), PAGE).await?;
+            self.read = rows.len() < PAGE;
+            self.after = rows.last().map(|row| row.id().clone());
+            let unaccounted = &mut self.unaccounted;
+            let entry = |row: Arc<MachineRow>| Entry {
+                machine: row.id().clone(),
+                pool: row.machine.pool.clone(),
+                unaccounted: unaccounted.remove(row.id()).map(|(_, why)| why),
+                row: Some(row),
+            };
+            rows.into_iter().map(entry).collect()
+        };
         if let Some(pool) = &self.pool {
-            page.retain(|row| row.machine.pool == *pool);
+            page.retain(|entry| entry.pool == *pool);
         }
-        for row in &page {
-            self.totals.machines += 1;
-            if row.state.occupies_slot() {
-                self.totals.alive += 1;
-            } else {
-                self.totals.ended += 1;
-            }
+        for entry in &page {
+            self.totals.add(entry);
         }
         Ok(Some(page))
     }
@@ -125,7 +165,21 @@ impl<'a> Ledger<'a> {
     }
 }
 
-impl fmt::Debug for Ledger<'_> {
+impl Totals {
+    fn add(&mut self, entry: &Entry) {
+        self.machines += 1;
+        self.unaccounted += u64::from(entry.unaccounted.is_some());
+        if let Some(row) = &entry.row {
+            if row.state.occupies_slot() {
+                self.alive += 1;
+            } else {
+                self.ended += 1;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger")
             .field("pool", &self.pool)

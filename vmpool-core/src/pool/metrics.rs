@@ -71,7 +71,8 @@ impl Metrics {
     }
 
     /// A pass over a listing took so long, and left so many machines unaccounted for.
-    pub(super) fn reconciled(&self, unaccounted: u32, took: Duration) {
+    pub(super) fn reconciled(&self, unaccounted: usize, took: Duration) {
+        let unaccounted = u32::try_from(unaccounted).unwrap_or(u32::MAX);
         self.unaccounted.set(f64::from(unaccounted));
         self.passes.record(took.as_secs_f64());
     }

@@ -8,9 +8,9 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -18,13 +18,14 @@ use super::PoolEvent;
 use super::look::Pause;
 use super::warm::Shared;
 use crate::account::{Mishap, Priority};
+use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, Version};
 use crate::journal::{Change, CommitError, MachineRow, Row};
 use crate::link::Machine;
 use crate::machine::{self, MachineEvent, MachineState};
 use crate::order::OrderEvent;
 use crate::provider::{Listed, Listing};
-use crate::reconcile::{self, Absences, Action, Input, Past};
+use crate::reconcile::{self, Absences, Action, Input, Past, Unaccounted};
 
 /// Whoever asks for a look waits for it no longer than this.
 const LOOK_PATIENCE: Duration = Duration::from_mins(2);
@@ -36,8 +37,16 @@ const BATCH: usize = 100;
 pub(super) struct Looks {
     asked: watch::Sender<u64>,
     answered: watch::Sender<u64>,
-    /// What the last pass could not account for.
-    pub(super) unaccounted: AtomicU32,
+    pub(super) verdict: Mutex<Verdict>,
+}
+
+/// What the last pass found.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Verdict {
+    /// When it was made, if there was one.
+    pub(super) at: Option<Timestamp>,
+    /// What it could not account for.
+    pub(super) unaccounted: Vec<Unaccounted>,
 }
 
 /// What the reconciler keeps from one pass to the next.
@@ -153,9 +162,13 @@ impl Shared {
             self.hold_back(plan.held_back);
         }
         let failed = self.carry_out(plan.actions).await;
-        let unaccounted = plan.unaccounted + failed;
-        self.looks.unaccounted.store(unaccounted, Ordering::Relaxed);
-        self.metrics.reconciled(unaccounted, begun.elapsed());
+        let mut unaccounted = plan.unaccounted;
+        unaccounted.extend(failed);
+        self.metrics.reconciled(unaccounted.len(), begun.elapsed());
+        *self.looks.verdict.lock() = Verdict {
+            at: Some(self.now()),
+            unaccounted,
+        };
     }
 
     /// What the journal says of machines that the book has not.
@@ -182,8 +195,8 @@ impl Shared {
         self.trouble(None, text);
     }
 
-    /// Does what a pass found; says of how many machines it could not be written down.
-    async fn carry_out(self: &Arc<Self>, actions: Vec<Action>) -> u32 {
+    /// Does what a pass found; says of which machines it could not be written down.
+    async fn carry_out(self: &Arc<Self>, actions: Vec<Action>) -> Vec<Unaccounted> {
         let mut changes = Vec::new();
         for action in actions {
             match action {
@@ -242,15 +255,20 @@ impl Shared {
 
     /// Writes rows of machines in as few transactions as can be. One that is
     /// refused takes no other along; the next listing speaks of it again.
-    async fn write(self: &Arc<Self>, changes: Vec<Change>) -> u32 {
-        let mut failed = 0;
+    async fn write(self: &Arc<Self>, changes: Vec<Change>) -> Vec<Unaccounted> {
+        let mut failed = Vec::new();
         for chunk in changes.chunks(BATCH) {
             if self.write_together(chunk).await.is_ok() {
                 continue;
             }
             for change in chunk {
                 if let Err(error) = self.write_together(std::slice::from_ref(change)).await {
-                    failed += 1;
+                    if let Row::Machine(row) = &change.row {
+                        failed.push(Unaccounted {
+                            machine: row.id().clone(),
+                            why: format!("it could not be written down: {error}").into(),
+                        });
+                    }
                     self.trouble(None, format!("{}: {error}", change.row.key()));
                 }
             }

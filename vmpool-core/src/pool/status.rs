@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::id::{MachineId, PoolName, StageId, Term};
 use crate::machine::MachineState;
 use crate::pool::Evidence;
+use crate::reconcile::Unaccounted;
 
 /// A pool at one moment.
 #[derive(Debug, Clone)]
@@ -34,8 +35,10 @@ pub struct PoolStatus {
     pub stopped: Option<String>,
     /// Why nothing is ordered now, and until when.
     pub held_off: Option<String>,
-    /// Machines that are not accounted for; must be zero (P1).
-    pub unaccounted: u32,
+    /// Machines that are not accounted for, as of `checked_at`; must be none (P1).
+    pub unaccounted: Vec<Unaccounted>,
+    /// When it was last held against what its provider shows, if it was.
+    pub checked_at: Option<Timestamp>,
     /// The requests that wait, the longest waiting first.
     pub waiters: Vec<Waiter>,
     /// Its machines.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -452,6 +451,7 @@ impl Shared {
         use MachineState as S;
         let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
         let held_off = self.held_off(waiting);
+        let verdict = self.looks.verdict.lock().clone();
         let book = self.book.lock();
         let machines = book.machines().map(|entry| MachineStatus {
             id: entry.row.id().clone(),
@@ -472,7 +472,8 @@ impl Shared {
             ending: book.count(S::Draining) + book.count(S::Terminating),
             waiting,
             stopped: book.stopped.as_deref().map(str::to_owned),
-            unaccounted: self.looks.unaccounted.load(Ordering::Relaxed),
+            unaccounted: verdict.unaccounted,
+            checked_at: verdict.at,
             waiters: book.waits.waiters(),
             held_off,
             machines: machines.collect(),

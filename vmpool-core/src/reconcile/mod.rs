@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub use absence::Absences;
 pub use known::{Known, Past};
-pub use plan::{Action, Input, Plan, plan};
+pub use plan::{Action, Input, Plan, Unaccounted, plan};
 
 /// How a pool is held against its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

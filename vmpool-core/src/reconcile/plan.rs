@@ -114,7 +114,16 @@ pub struct Plan {
     pub held_back: u32,
     /// Machines that the provider shows and no living row stands for when this
     /// is done, and rows of machines that it does not show.
-    pub unaccounted: u32,
+    pub unaccounted: Vec<Unaccounted>,
+}
+
+/// A machine that is not accounted for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unaccounted {
+    /// The machine.
+    pub machine: MachineId,
+    /// Why it is not.
+    pub why: Cow<'static, str>,
 }
 
 /// Holds a listing against the rows.
@@ -196,7 +205,10 @@ impl<'a> Pass<'a> {
             }
             Some(Some(row)) => self.end_again(row, listed),
             Some(None) => self.adopt(listed),
-            None => self.plan.unaccounted += 1,
+            None => self.unaccounted(
+                &listed.id,
+                "the provider shows it, and the journal could not be asked for it",
+            ),
         }
     }
 
@@ -212,7 +224,8 @@ impl<'a> Pass<'a> {
             return self.plan.actions.push(Action::Adopt { listed, cause });
         }
         let cause = "the journal did not know it, and it has expired".into();
-        self.end(Action::AdoptToEnd { listed, cause });
+        let id = listed.id.clone();
+        self.end(&id, Action::AdoptToEnd { listed, cause });
     }
 
     fn end_again(&mut self, row: &Arc<MachineRow>, listed: &Listed) {
@@ -224,7 +237,7 @@ impl<'a> Pass<'a> {
         let (state, why) = (row.state, &row.cause);
         let cause = format!("the provider shows it, and it was {state} ({why})").into();
         let row = row.clone();
-        self.end(Action::EndAgain { row, cause });
+        self.end(&listed.id, Action::EndAgain { row, cause });
     }
 
     fn absent(&mut self, row: &MachineRow, absences: &mut Absences) {
@@ -237,9 +250,14 @@ impl<'a> Pass<'a> {
         if proven && row.state == MachineState::Terminating {
             self.plan.actions.push(over);
         } else if proven && !(self.input.answers)(row.id()) {
-            self.end(over);
+            self.end(row.id(), over);
         } else if counts {
-            self.plan.unaccounted += 1;
+            let why = if proven {
+                "listings do not show it, and its agent answers"
+            } else {
+                "the last listing does not show it"
+            };
+            self.unaccounted(row.id(), why);
         }
     }
 
@@ -292,13 +310,23 @@ impl<'a> Pass<'a> {
         listing.complete && listing.begun_at > called_at.after(*window)
     }
 
-    fn end(&mut self, action: Action) {
+    fn end(&mut self, machine: &MachineId, action: Action) {
         if self.plan.ends < self.input.may_end {
             self.plan.ends += 1;
             self.plan.actions.push(action);
         } else {
             self.plan.held_back += 1;
-            self.plan.unaccounted += 1;
+            self.unaccounted(
+                machine,
+                "it would be ended, and as many as may be at once were already",
+            );
         }
+    }
+
+    fn unaccounted(&mut self, machine: &MachineId, why: &'static str) {
+        self.plan.unaccounted.push(Unaccounted {
+            machine: machine.clone(),
+            why: why.into(),
+        });
     }
 }

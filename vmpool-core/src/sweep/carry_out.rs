@@ -55,7 +55,7 @@ async fn terminate(provider: &dyn Provider, ids: &[MachineId]) -> Option<String>
 }
 
 /// The error with what the provider said.
-fn told(error: &ProviderError) -> String {
+pub(super) fn told(error: &ProviderError) -> String {
     match &error.source {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

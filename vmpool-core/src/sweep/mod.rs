@@ -16,18 +16,17 @@
 //! # #[cfg(feature = "testkit")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use vmpool_core::sweep::{Question, carry_out, plan};
+//! use vmpool_core::sweep::{Question, sweep};
 //! use vmpool_core::testkit::FakeProvider;
-//! use vmpool_core::{Clock, DeploymentId, Owner, Provider as _};
+//! use vmpool_core::{Clock, DeploymentId, Owner};
 //!
 //! let clock = Clock::system();
 //! let provider = FakeProvider::new(clock);
 //! let owner = Owner::new("ci");
 //! let ours = DeploymentId::fresh();
-//! let listing = provider.list(&owner).await?;
 //! let question = Question { owner: &owner, ours: Some(&ours), named: None, now: clock.now() };
-//! let plan = plan(&listing.machines, &question);
-//! for swept in carry_out(&*provider, plan.end).await {
+//! let report = sweep(&[provider], &question, true).await;
+//! for swept in report.swept {
 //!     println!("{}: {}", swept.machine.id, swept.machine.why);
 //! }
 //! # Ok(())
@@ -36,10 +35,12 @@
 //! # fn main() {}
 //! ```
 
+mod ask;
 mod carry_out;
 mod plan;
 #[cfg(test)]
 mod tests;
 
+pub use ask::{Report, sweep};
 pub use carry_out::{Swept, carry_out};
 pub use plan::{Doomed, Other, Question, SweepPlan, Why, plan};

@@ -3,7 +3,7 @@
 use crate::clock::{Clock, Timestamp};
 use crate::id::{Attempt, DeploymentId, Owner};
 use crate::provider::{ErrorKind, Listed, ListedState, Tags};
-use crate::sweep::{Question, SweepPlan, Why, carry_out, plan};
+use crate::sweep::{Question, SweepPlan, Why, carry_out, plan, sweep};
 use crate::testkit::{Call, FakeProvider, Fault, FaultPlan};
 
 const NOW: Timestamp = Timestamp(1_000);
@@ -120,4 +120,28 @@ async fn a_provider_that_never_answers_ends_no_sweep_s_patience() {
             .iter()
             .all(|s| s.failed.as_deref() == Some(unanswered))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_can_t_be_asked_is_told_and_stops_no_other() {
+    let fails = Fault::Fail(ErrorKind::Permission);
+    let broken = FaultPlan::none().always(Call::List, fails);
+    let broken = FakeProvider::with_plan(Clock::system(), broken);
+    let dead = FaultPlan::none().always(Call::List, Fault::Die);
+    let dead = FakeProvider::with_plan(Clock::system(), dead);
+    let owner = Owner::new("ci");
+    let question = Question {
+        owner: &owner,
+        ours: None,
+        named: None,
+        now: NOW,
+    };
+    let fine = FakeProvider::new(Clock::system());
+    let report = sweep(&[broken, dead, fine], &question, true).await;
+    assert!(!report.is_clean() && report.swept.is_empty());
+    let [denied, unanswered] = report.troubles.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert!(denied.contains("list"), "{denied}");
+    assert_eq!(unanswered, "the machines were not listed within 60s");
 }
