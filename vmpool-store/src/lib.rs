@@ -1,10 +1,13 @@
 //! The journal on disk.
 //!
 //! [`SqliteJournal`] is one file, for one runner that lives on its own host.
+//! [`PostgresJournal`] is a database that several runners share.
 
+mod postgres;
 mod record;
 mod sqlite;
 #[cfg(all(unix, feature = "testkit"))]
 pub mod testkit;
 
+pub use postgres::{ConnectError, PostgresJournal};
 pub use sqlite::{OpenError, SqliteJournal, SqliteOptions};

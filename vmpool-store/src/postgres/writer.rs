@@ -1,0 +1,291 @@
+//! The writer: one task that hands all batches that wait to the database in
+//! one statement, so that they share one round trip and one fsync.
+//!
+//! Each batch has an answer of its own. Where the database undid a statement
+//! for one batch's sake, the batches are written one by one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::types::ToSql;
+use tokio_util::task::TaskTracker;
+use vmpool_core::journal::CommitError;
+
+use super::doubt::{Backend, Doubts};
+use super::error::{Meaning, meaning, told};
+use super::sessions::{ANSWER, Sessions};
+use super::wire::{self, Call};
+use crate::record::BatchRecord;
+
+/// How long a batch may wait for its turn. Its answer is there [`ANSWER`]
+/// after that at the latest.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Batches that wait at most; more wait to wait.
+const QUEUE: usize = 1_024;
+/// Batches of one statement at most.
+const GROUP: usize = 256;
+/// Tries of a batch that others get in the way of.
+const TRIES: usize = 5;
+
+/// Hands batches to the task. Dropped, the task writes those that wait, and ends.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Job>,
+    /// What is shown of the database.
+    database: String,
+}
+
+#[derive(Debug)]
+struct Job {
+    batch: BatchRecord,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<(), CommitError>>,
+}
+
+impl Writer {
+    pub(super) fn start(sessions: Sessions, doubts: Arc<Doubts>) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let database = sessions.address().to_string();
+        let task = Task {
+            sessions,
+            doubts,
+            session: None,
+        };
+        // It ends with its queue.
+        TaskTracker::new().spawn(task.serve(waiting));
+        Self { queue, database }
+    }
+
+    /// Writes a batch.
+    ///
+    /// # Cancel safety
+    /// Once polled, the batch may be written though the future is dropped.
+    pub(super) async fn write(&self, batch: BatchRecord) -> Result<(), CommitError> {
+        let deadline = Instant::now() + PATIENCE;
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            batch,
+            deadline,
+            reply,
+        };
+        let database = &self.database;
+        match timeout_at(deadline, self.queue.send(job)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(unavailable(format!("the writer to {database} has ended"))),
+            Err(_) => {
+                let reason = format!("{QUEUE} writes to {database} wait already; it is too slow");
+                return Err(unavailable(reason));
+            }
+        }
+        // Every job is answered within the task's own bounds.
+        answer.await.unwrap_or_else(|_| {
+            Err(CommitError::Ambiguous {
+                reason: format!("the writer to {database} has ended"),
+            })
+        })
+    }
+}
+
+struct Task {
+    sessions: Sessions,
+    doubts: Arc<Doubts>,
+    /// The one that it writes by.
+    session: Option<(Object, Backend)>,
+}
+
+/// What came of a statement.
+enum Done {
+    /// Answers, in the order of the batches.
+    Answered(Vec<Result<(), CommitError>>),
+    /// Nothing was written, and why.
+    Undone(Meaning, String),
+    /// It may have been written.
+    Doubtful(String),
+}
+
+impl Task {
+    async fn serve(mut self, mut waiting: mpsc::Receiver<Job>) {
+        while let Some(first) = waiting.recv().await {
+            let mut group = vec![first];
+            while group.len() < GROUP
+                && let Ok(next) = waiting.try_recv()
+            {
+                group.push(next);
+            }
+            self.write(group).await;
+        }
+    }
+
+    async fn write(&mut self, group: Vec<Job>) {
+        let group = self.in_time(group);
+        match self.statement(&group).await {
+            Done::Answered(answers) => {
+                for (job, answer) in group.into_iter().zip(answers) {
+                    job.answer(answer);
+                }
+            }
+            // One of them did it: the others are written without that one.
+            Done::Undone(Meaning::Again | Meaning::Data, _) => {
+                for job in group {
+                    self.alone(job).await;
+                }
+            }
+            Done::Undone(_, reason) => {
+                for job in group {
+                    job.answer(Err(unavailable(reason.clone())));
+                }
+            }
+            Done::Doubtful(reason) => {
+                for job in group {
+                    let reason = reason.clone();
+                    job.answer(Err(CommitError::Ambiguous { reason }));
+                }
+            }
+        }
+    }
+
+    async fn alone(&mut self, job: Job) {
+        let mut tries = 0;
+        let mut job = self.in_time(vec![job]);
+        let answer = loop {
+            if job.is_empty() {
+                return;
+            }
+            tries += 1;
+            match self.statement(&job).await {
+                Done::Answered(answers) => {
+                    break answers.into_iter().next().unwrap_or_else(|| {
+                        Err(CommitError::Ambiguous {
+                            reason: "the database gave no answer".to_owned(),
+                        })
+                    });
+                }
+                Done::Undone(Meaning::Again, _) if tries < TRIES => job = self.in_time(job),
+                Done::Undone(_, reason) => break Err(unavailable(reason)),
+                Done::Doubtful(reason) => break Err(CommitError::Ambiguous { reason }),
+            }
+        };
+        for job in job.drain(..) {
+            job.answer(answer.clone());
+        }
+    }
+
+    /// Those whose time is not over; the others are answered.
+    fn in_time(&self, group: Vec<Job>) -> Vec<Job> {
+        let now = Instant::now();
+        let (group, late): (Vec<_>, Vec<_>) = group.into_iter().partition(|job| job.deadline > now);
+        for job in late {
+            let database = self.sessions.address();
+            job.answer(Err(unavailable(format!(
+                "{database} had no time for it in {PATIENCE:?}"
+            ))));
+        }
+        group
+    }
+
+    async fn statement(&mut self, group: &[Job]) -> Done {
+        if group.is_empty() {
+            return Done::Answered(Vec::new());
+        }
+        let call = match Call::new(group.iter().map(|job| &job.batch)) {
+            Ok(call) => call,
+            Err(error) => return Done::Undone(Meaning::Data, error.to_string()),
+        };
+        let unusable = |why| Done::Undone(Meaning::Undone, why);
+        let (session, backend) = match self.session().await {
+            Ok(session) => session,
+            Err(why) => return unusable(why),
+        };
+        let sql = "SELECT write_batches($1::text::jsonb, $2)::text";
+        let prepared = timeout(ANSWER, session.prepare_cached(sql)).await;
+        let statement = match prepared {
+            Ok(Ok(statement)) => statement,
+            Ok(Err(error)) => {
+                drop(Object::take(session));
+                return unusable(self.reason(&told(&error)));
+            }
+            Err(_) => {
+                drop(Object::take(session));
+                return unusable(self.reason(&silent()));
+            }
+        };
+        let sealed: Vec<&[u8]> = call.sealed.iter().map(|sealed| &**sealed).collect();
+        let params: [&(dyn ToSql + Sync); 2] = [&call.batches, &sealed];
+        let written = timeout(ANSWER, session.query_one(&statement, &params));
+        let reason = match written.await {
+            Ok(Ok(row)) => {
+                self.session = Some((session, backend));
+                let answers = row.try_get::<_, &str>(0).ok().map(wire::answers);
+                let Some(Ok(answers)) = answers else {
+                    return Done::Doubtful(self.reason("it gave an answer that makes no sense"));
+                };
+                return Done::Answered(self.told(group, answers));
+            }
+            Ok(Err(error)) => match meaning(&error) {
+                Meaning::Doubtful => told(&error),
+                undone => {
+                    self.session = Some((session, backend));
+                    return Done::Undone(undone, self.reason(&told(&error)));
+                }
+            },
+            Err(_) => silent(),
+        };
+        self.doubts.add(backend);
+        drop(Object::take(session));
+        Done::Doubtful(self.reason(&reason))
+    }
+
+    /// The session that is kept for this, or another one, with nothing in doubt.
+    async fn session(&mut self) -> Result<(Object, Backend), String> {
+        let kept = self.session.take();
+        if let Some((session, backend)) = kept.filter(|(session, _)| !session.is_closed()) {
+            return Ok((session, backend));
+        }
+        let session = self.sessions.settled(&self.doubts).await?;
+        match timeout(ANSWER, Backend::of(&session)).await {
+            Ok(Ok(backend)) => Ok((session, backend)),
+            Ok(Err(error)) => Err(self.reason(&told(&error))),
+            Err(_) => {
+                drop(Object::take(session));
+                Err(self.reason(&silent()))
+            }
+        }
+    }
+
+    fn told(
+        &self,
+        group: &[Job],
+        answers: Vec<Option<wire::Refusal>>,
+    ) -> Vec<Result<(), CommitError>> {
+        let jobs = group.iter().zip(answers);
+        jobs.map(|(job, answer)| match answer {
+            None => Ok(()),
+            Some(refusal) => Err(refusal
+                .of(&job.batch)
+                .unwrap_or_else(|| unavailable(self.reason("it refused a row that is not there")))),
+        })
+        .collect()
+    }
+
+    fn reason(&self, what: &str) -> String {
+        format!("{}: {what}", self.sessions.address())
+    }
+}
+
+impl Job {
+    /// Nobody may be there any more to hear it.
+    fn answer(self, answer: Result<(), CommitError>) {
+        let _ = self.reply.send(answer);
+    }
+}
+
+fn silent() -> String {
+    format!("it gave no answer in {ANSWER:?}")
+}
+
+fn unavailable(reason: String) -> CommitError {
+    CommitError::Unavailable { reason }
+}
