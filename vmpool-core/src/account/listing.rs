@@ -4,14 +4,15 @@
 //! A caller never gets a listing that was begun before it asked, because absence
 //! counts from the moment of asking (P1): who comes after the call has been made
 //! waits for another one. Whoever waits first makes it; where that one is
-//! dropped, the next who waits goes on.
+//! dropped, the next who waits goes on. It waits for its pass as the most urgent
+//! of them would.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
-use super::{Account, CallKind, Priority};
+use super::{Account, CallKind, Pass, Priority};
 use crate::id::Owner;
 use crate::map::Map;
 use crate::provider::{ErrorKind, Listing, Provider, ProviderError};
@@ -42,7 +43,8 @@ struct Rounds {
 /// One listing, for all who wait for it.
 #[derive(Debug)]
 struct Round {
-    priority: Priority,
+    /// That of the most urgent who waits for it.
+    priority: watch::Sender<Priority>,
     answer: OnceCell<Answer>,
 }
 
@@ -69,7 +71,7 @@ impl Account {
                 ours = true;
                 // One that hangs holds the next one up for this long only.
                 let permit = tokio::time::timeout(ONE_AT_A_TIME, under_way.acquire()).await;
-                let pass = self.pass(CallKind::List, round.priority).await;
+                let pass = self.pass_for(&round).await;
                 self.begin(&key, &round);
                 let call = tokio::time::timeout(PATIENCE, provider.list(owner));
                 let answer = pass.make(async {
@@ -91,22 +93,38 @@ impl Account {
         answer
     }
 
-    /// The next listing, if it is as urgent as this caller; else one that is.
+    /// The next listing, which is as urgent as this caller from now on.
     fn join(&self, key: &Key, priority: Priority) -> (Arc<Round>, Arc<Semaphore>) {
         let mut listings = self.inner.listings.lock();
         let rounds = listings.0.entry(key.clone()).or_insert_with(|| Rounds {
             under_way: Arc::new(Semaphore::new(1)),
             next: None,
         });
-        let next = rounds.next.take().filter(|next| next.priority <= priority);
-        let next = next.unwrap_or_else(|| {
+        let next = rounds.next.get_or_insert_with(|| {
             Arc::new(Round {
-                priority,
+                priority: watch::Sender::new(priority),
                 answer: OnceCell::new(),
             })
         });
-        rounds.next = Some(next.clone());
-        (next, rounds.under_way.clone())
+        next.priority.send_if_modified(|now| {
+            let more_urgent = priority < *now;
+            *now = priority.min(*now);
+            more_urgent
+        });
+        (next.clone(), rounds.under_way.clone())
+    }
+
+    async fn pass_for(&self, round: &Round) -> Pass {
+        let mut priority = round.priority.subscribe();
+        loop {
+            let now = *priority.borrow_and_update();
+            tokio::select! {
+                biased;
+                pass = self.pass(CallKind::List, now) => return pass,
+                // Somebody more urgent joined. The sender lives as long as the round.
+                _ = priority.changed() => {}
+            }
+        }
     }
 
     /// The listing is about to be asked for: nobody joins it any more.

@@ -105,9 +105,14 @@ impl Shared {
     /// An order or its machine failed: the breaker counts it.
     pub(super) fn failed(&self, mishap: Mishap, reason: &str) {
         {
-            let breaker = &mut self.book.lock().hold.breaker;
-            breaker.failed(mishap, reason, Instant::now());
-            self.metrics.breaker(breaker.is_open());
+            let mut book = self.book.lock();
+            let was_open = book.hold.breaker.is_open();
+            book.hold.breaker.failed(mishap, reason, Instant::now());
+            let is_open = book.hold.breaker.is_open();
+            if is_open && !was_open {
+                book.waits.tell_again();
+            }
+            self.metrics.breaker(is_open);
         }
         self.work.notify_one();
     }

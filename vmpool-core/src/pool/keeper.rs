@@ -85,6 +85,9 @@ impl Shared {
         if self.book.lock().shortfall(waiting) == 0 {
             return None;
         }
+        if waiting > 0 {
+            self.tell_waiting();
+        }
         let shortage = self.parts.account.shortage(&self.capabilities);
         let priority = if waiting > 0 {
             Priority::Request
@@ -155,13 +158,15 @@ impl Shared {
                     break;
                 }
                 // Not this machine's, so the machine is nobody's: it is drained,
-                // and a write that is still under way loses the swap, or wins it
-                // and is found by the drain.
+                // and a write that is still under way loses the swap. Or it wins
+                // it: then the claim stands, and is read once more.
                 Ok(None) => {
                     let cause = "its claim was broken off";
-                    let end = StageEnd::Stopped(cause.into());
-                    self.drain(&machine, cause, Some(end)).await;
-                    break;
+                    self.drain(&machine, cause, None).await;
+                    if self.book.lock().stage_on(&machine) != Some(stage.clone()) {
+                        break;
+                    }
+                    continue;
                 }
                 Err(error) => self.trouble(Some(&machine), error.to_string()),
             }

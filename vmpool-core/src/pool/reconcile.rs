@@ -7,6 +7,7 @@
 //! listing serves all, and nobody goes through it alone.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,17 +115,61 @@ impl Shared {
                 Ok(false) if regular => Priority::Audit,
                 _ => self.urgency(),
             };
-            // Who asks while the provider is waited for may have come too late.
-            let serves = *asked.borrow_and_update();
-            if *self.may_write.borrow()
-                && let Some(listing) = self.list(priority).await
-            {
-                self.pass(&listing, &mut passes).await;
+            let mut serves = *asked.borrow_and_update();
+            if *self.may_write.borrow() {
+                let listing = self.list_for(priority, &mut asked, &mut serves).await;
+                if let Some(listing) = listing {
+                    self.pass(&listing, &mut passes).await;
+                }
             }
             self.looks.answered.send_replace(serves);
+            if *asked.borrow() != serves {
+                asked.mark_changed();
+            }
             if std::mem::take(&mut self.book.lock().blank) {
                 self.work.notify_one();
             }
+        }
+    }
+
+    /// A listing, and whom it `serves`: who asks while it is waited for may have
+    /// come too late. But those who are more urgent don't wait behind it.
+    async fn list_for(
+        &self,
+        priority: Priority,
+        asked: &mut watch::Receiver<u64>,
+        serves: &mut u64,
+    ) -> Option<Listing> {
+        let mut first = pin!(self.list(priority));
+        loop {
+            tokio::select! {
+                biased;
+                listing = &mut first => return listing,
+                // The sender lives as long as `self`.
+                _ = asked.changed() => {}
+            }
+            if self.urgency() < priority {
+                break;
+            }
+        }
+        let serves_more = *asked.borrow_and_update();
+        // Where the first is not under way yet, both are the same listing.
+        let mut urgent = pin!(self.list(self.urgency()));
+        let listing = tokio::select! {
+            biased;
+            listing = &mut urgent => {
+                *serves = serves_more;
+                return listing;
+            }
+            listing = &mut first => listing,
+        };
+        tokio::select! {
+            biased;
+            listing = &mut urgent => {
+                *serves = serves_more;
+                listing
+            }
+            () = std::future::ready(()) => listing,
         }
     }
 

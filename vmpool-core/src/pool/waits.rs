@@ -28,18 +28,25 @@ const NOTES_WITHIN: Duration = Duration::from_secs(1);
 /// The book's page on them.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
-    waiting: Map<StageId, Timestamp>,
+    waiting: Map<StageId, Wait>,
     notes: VecDeque<(Timestamp, Note)>,
     /// A task writes them.
     writing: bool,
 }
 
+#[derive(Debug)]
+struct Wait {
+    since: Timestamp,
+    /// A note tells what holds orders off.
+    told: bool,
+}
+
 impl Waits {
     /// The longest waiting first.
     pub(super) fn waiters(&self) -> Vec<Waiter> {
-        let waiting = self.waiting.iter().map(|(stage, since)| Waiter {
+        let waiting = self.waiting.iter().map(|(stage, wait)| Waiter {
             stage: stage.clone(),
-            since: *since,
+            since: wait.since,
         });
         let mut waiters: Vec<_> = waiting.collect();
         waiters.sort_unstable_by(|one, other| {
@@ -54,6 +61,21 @@ impl Waits {
             let cause = cause.into();
             self.notes.push_back((at, Note { key, what, cause }));
         }
+    }
+
+    /// Tells those who were not told what holds orders off.
+    fn tell(&mut self, at: Timestamp, cause: &str) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for (stage, wait) in waiting.iter_mut().filter(|(_, wait)| !wait.told) {
+            wait.told = true;
+            self.note(at, stage, "waits", cause.to_owned());
+        }
+        self.waiting = waiting;
+    }
+
+    /// What holds orders off is worse now: all are told again.
+    pub(super) fn tell_again(&mut self) {
+        self.waiting.values_mut().for_each(|wait| wait.told = false);
     }
 
     /// True: there are notes, and it is the caller who has them written from now on.
@@ -114,6 +136,7 @@ impl Shared {
         let since = self.now();
         {
             let mut book = self.book.lock();
+            let told = held_off.is_some();
             let (booting, ordered) = (book.count(MachineState::Booting), book.open_slots());
             let mut cause = format!(
                 "no machine of pool {} is ready; {booting} boot and {ordered} are ordered",
@@ -123,7 +146,8 @@ impl Shared {
                 cause.push_str("; no more is ordered ");
                 cause.push_str(&why);
             }
-            book.waits.waiting.insert(request.stage.clone(), since);
+            let wait = Wait { since, told };
+            book.waits.waiting.insert(request.stage.clone(), wait);
             book.waits.note(since, &request.stage, "waits", cause);
         }
         self.work.notify_one();
@@ -132,6 +156,14 @@ impl Shared {
             stage: &request.stage,
             since,
             through: false,
+        }
+    }
+
+    /// Tells each request that waits once what holds its machine's order off.
+    pub(super) fn tell_waiting(&self) {
+        if let Some(why) = self.held_off(self.waiting()) {
+            let (now, cause) = (self.now(), format!("no machine is ordered {why}"));
+            self.book.lock().waits.tell(now, &cause);
         }
     }
 

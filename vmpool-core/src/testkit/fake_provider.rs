@@ -8,13 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::faults::{Call, Fault, FaultPlan};
+use super::stock::Stock;
 use crate::clock::Clock;
 use crate::id::{Attempt, MachineId, OrderId, Owner};
 use crate::provider::{
     Capabilities, ErrorKind, LaunchOrder, LaunchOutcome, Launched, Listed, ListedState, Listing,
-    OrderDraft, Provider, ProviderError, Tags, Terminating,
+    OrderDraft, Place, Provider, ProviderError, Tags, Terminating,
 };
 use crate::secret::SecretBytes;
 
@@ -31,12 +33,22 @@ pub struct FakeProvider {
 struct Cloud {
     machines: BTreeMap<MachineId, Listed>,
     launches: HashMap<(OrderId, Attempt), (SecretBytes, Vec<Launched>)>,
-    templates: HashMap<(OrderId, Attempt), Tags>,
+    templates: HashMap<(OrderId, Attempt), Template>,
     plan: FaultPlan,
-    calls: HashMap<Call, u64>,
+    stock: Stock,
+    calls: HashMap<Call, Vec<Instant>>,
+    launched_in: HashMap<Place, usize>,
     next: u64,
     most: usize,
     terminates_late: bool,
+}
+
+/// What an order's request was rendered to.
+#[derive(Debug, Clone)]
+struct Template {
+    tags: Tags,
+    /// Where its machines are to be: the first place that it does not avoid.
+    place: Option<Place>,
 }
 
 impl FakeProvider {
@@ -47,6 +59,12 @@ impl FakeProvider {
 
     /// A cloud in which `plan` goes wrong.
     pub fn with_plan(clock: Clock, plan: FaultPlan) -> Arc<Self> {
+        Self::in_places(clock, plan, Vec::new())
+    }
+
+    /// A cloud whose machines can be in any of `places`: all of an order's in
+    /// the first of them that the order does not avoid.
+    pub fn in_places(clock: Clock, plan: FaultPlan, places: Vec<Place>) -> Arc<Self> {
         Arc::new(Self {
             clock,
             capabilities: Capabilities {
@@ -55,7 +73,7 @@ impl FakeProvider {
                 spot: false,
                 consistency_window: Duration::ZERO,
                 spec: "fake".into(),
-                places: Vec::new(),
+                places,
             },
             cloud: Mutex::new(Cloud {
                 plan,
@@ -68,6 +86,17 @@ impl FakeProvider {
     /// Goes on with another plan; the calls are counted on.
     pub fn set_plan(&self, plan: FaultPlan) {
         self.cloud.lock().plan = plan;
+    }
+
+    /// While `short`, the place has no capacity.
+    pub fn set_short(&self, place: &Place, short: bool) {
+        self.cloud.lock().stock.set_short(place, short);
+    }
+
+    /// From now on the cloud answers at most so many calls within each span of
+    /// `per`, and throttles the others with its word on when to come back.
+    pub fn answer_at_most(&self, call: Call, most: usize, per: Duration) {
+        self.cloud.lock().stock.limit(call, most, per);
     }
 
     /// From now on a terminate call only begins the end; [`FakeProvider::finish_endings`] ends it.
@@ -128,9 +157,22 @@ impl FakeProvider {
         self.cloud.lock().most
     }
 
+    /// Machines that were ever launched there.
+    pub fn launched_in(&self, place: &Place) -> usize {
+        let cloud = self.cloud.lock();
+        cloud.launched_in.get(place).copied().unwrap_or(0)
+    }
+
     /// How often `call` was made.
     pub fn calls(&self, call: Call) -> u64 {
-        self.cloud.lock().calls.get(&call).copied().unwrap_or(0)
+        let cloud = self.cloud.lock();
+        cloud.calls.get(&call).map_or(0, |made| made.len() as u64)
+    }
+
+    /// When each `call` was made, the first one first.
+    pub fn made(&self, call: Call) -> Vec<Instant> {
+        let cloud = self.cloud.lock();
+        cloud.calls.get(&call).cloned().unwrap_or_default()
     }
 
     /// Counts the call and carries out what its fault says of the time before it.
@@ -138,10 +180,15 @@ impl FakeProvider {
         self.wait_while_dead().await;
         let fault = {
             let mut cloud = self.cloud.lock();
-            let nth = cloud.calls.entry(call).or_default();
-            *nth += 1;
-            let nth = *nth;
-            cloud.plan.fault(call, nth)
+            let now = Instant::now();
+            let made = cloud.calls.entry(call).or_default();
+            made.push(now);
+            let nth = made.len() as u64;
+            let throttled = cloud.stock.throttled(call, now).map(|left| {
+                let retry_after = Some(left);
+                Fault::Fail(ErrorKind::Throttled { retry_after })
+            });
+            throttled.or_else(|| cloud.plan.fault(call, nth))
         };
         assert!(fault != Some(Fault::Panic), "the plan asks for a bug here");
         if let Some(Fault::Delay(span)) = fault {
@@ -165,17 +212,30 @@ impl FakeProvider {
 }
 
 impl Cloud {
+    /// The place that the order asks for and that has no capacity.
+    fn short_place(&self, order: &LaunchOrder) -> Option<Place> {
+        let key = (order.id.clone(), order.attempt);
+        if self.launches.contains_key(&key) {
+            return None;
+        }
+        let place = self.templates.get(&key)?.place.clone();
+        place.filter(|place| self.stock.is_short(place))
+    }
+
     fn launch(&mut self, order: &LaunchOrder, count: u32) -> Vec<Launched> {
         let key = (order.id.clone(), order.attempt);
         if let Some((request, machines)) = self.launches.get(&key) {
             assert_eq!(*request, order.request, "a replay sends the same bytes");
             return machines.clone();
         }
-        let tags = self
+        let Template { tags, place } = self
             .templates
             .get(&key)
             .expect("an order is rendered first")
             .clone();
+        if let Some(place) = place {
+            *self.launched_in.entry(place).or_default() += count as usize;
+        }
         let mut machines = Vec::new();
         for _ in 0..count {
             self.next += 1;
@@ -218,7 +278,12 @@ impl Provider for FakeProvider {
 
     fn render(&self, draft: &OrderDraft<'_>) -> Result<SecretBytes, ProviderError> {
         let key = (draft.tags.order.clone(), draft.tags.attempt);
-        self.cloud.lock().templates.insert(key, draft.tags.clone());
+        let mut places = self.capabilities.places.iter();
+        let template = Template {
+            tags: draft.tags.clone(),
+            place: places.find(|place| !draft.avoid.contains(place)).cloned(),
+        };
+        self.cloud.lock().templates.insert(key, template);
         let text = format!("{} machines for {}", draft.count, draft.tags.order);
         Ok(SecretBytes::new(text.into_bytes()))
     }
@@ -227,6 +292,12 @@ impl Provider for FakeProvider {
         let attempted = || format!("launch {} machines", order.count);
         let fault = self.begin(Call::Launch).await;
         let mut outcome = LaunchOutcome::default();
+        let short = self.cloud.lock().short_place(order);
+        if let (None, Some(place)) = (fault, short) {
+            let error = ProviderError::new(ErrorKind::NoCapacity, attempted());
+            outcome.refused.push((order.count, error.at(place)));
+            return outcome;
+        }
         match fault {
             Some(Fault::Fail(kind)) => {
                 outcome
@@ -311,6 +382,9 @@ impl Provider for FakeProvider {
     }
 
     async fn diagnose(&self, id: &MachineId) -> Option<String> {
+        if let Some(Fault::Fail(_)) = self.begin(Call::Diagnose).await {
+            return None;
+        }
         let cloud = self.cloud.lock();
         cloud
             .machines

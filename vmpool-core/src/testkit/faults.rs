@@ -18,6 +18,8 @@ pub enum Call {
     Suspend,
     /// [`Provider::resume`](crate::Provider::resume)
     Resume,
+    /// [`Provider::diagnose`](crate::Provider::diagnose)
+    Diagnose,
 }
 
 /// What goes wrong.

@@ -11,6 +11,7 @@ mod faults;
 mod logs;
 pub mod sim;
 mod sim_agent;
+mod stock;
 
 pub use assertions::{Collected, assert_accounted, eventually};
 pub use fake_provider::FakeProvider;

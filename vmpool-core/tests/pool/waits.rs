@@ -65,8 +65,10 @@ async fn p3_the_journal_tells_of_requests_that_end_without_a_machine() {
     let late = patient("build-1", Duration::from_secs(60));
     world.pool.acquire(late).await.expect_err("no capacity");
     let first = history(&world, "build-1").await;
-    assert_eq!(told(&first), ["waits", "refused"]);
+    // The second says what was found out when its machine was ordered.
+    assert_eq!(told(&first), ["waits", "waits", "refused"]);
     assert!(first[1].cause.contains("no capacity"), "{first:?}");
+    assert!(first[2].cause.contains("no capacity"), "{first:?}");
 
     // Its caller goes away.
     let dropped = tokio::time::timeout(Duration::from_secs(5), world.acquire("build-2"));
