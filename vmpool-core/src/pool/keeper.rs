@@ -158,15 +158,13 @@ impl Shared {
                     break;
                 }
                 // Not this machine's, so the machine is nobody's: it is drained,
-                // and a write that is still under way loses the swap. Or it wins
-                // it: then the claim stands, and is read once more.
+                // and a write that is still under way loses the swap, or wins it
+                // and is found by the drain.
                 Ok(None) => {
                     let cause = "its claim was broken off";
-                    self.drain(&machine, cause, None).await;
-                    if self.book.lock().stage_on(&machine) != Some(stage.clone()) {
-                        break;
-                    }
-                    continue;
+                    let end = StageEnd::Stopped(cause.into());
+                    self.drain(&machine, cause, Some(end)).await;
+                    break;
                 }
                 Err(error) => self.trouble(Some(&machine), error.to_string()),
             }
