@@ -31,7 +31,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state: PathBuf,
 
-    /// A journal that several runners share, as postgres://USER@HOST/DATABASE
+    /// A journal that several runners share, as postgres://USER@HOST/DATABASE; one with a
+    /// password belongs into the environment, since others can read arguments
     /// [default: STATE/vmpool.db, for one runner]
     #[arg(
         long,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -27,6 +27,14 @@ use super::peer::Doorman;
 
 /// After a failure to accept that will not go away at once (no descriptors).
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection on which nobody asks anything, or not to the end of the headers,
+/// is closed after this.
+const QUIET: Duration = Duration::from_secs(90);
+
+/// Another process of the deployment is asked so often whether it is there, and
+/// may take so long to say so.
+const PING: Duration = Duration::from_secs(30);
 
 const HTTP: &str = "http";
 const GRPC: &str = "grpc";
@@ -121,6 +129,32 @@ impl Doors {
     }
 }
 
+/// What is spoken on a connection. Never guessed: a guess has no deadline.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Protocol {
+    /// By callers.
+    Http1,
+    /// By processes of the deployment: gRPC.
+    Http2,
+}
+
+impl Protocol {
+    fn builder(self) -> Builder<TokioExecutor> {
+        let mut builder = Builder::new(TokioExecutor::new());
+        let timer = TokioTimer::new;
+        builder.http1().timer(timer()).header_read_timeout(QUIET);
+        builder
+            .http2()
+            .timer(timer())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING);
+        match self {
+            Self::Http1 => builder.http1_only(),
+            Self::Http2 => builder.http2_only(),
+        }
+    }
+}
+
 /// Everything that is connected, whatever loop accepted it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Connections {
@@ -137,7 +171,7 @@ impl Connections {
         }
     }
 
-    /// Serves HTTP/1 and HTTP/2 on each connection of `listener` until `stop`.
+    /// Serves HTTP/1 on each connection of `listener` until `stop`.
     pub(super) fn serve_http(
         &self,
         listener: TcpListener,
@@ -147,7 +181,7 @@ impl Connections {
         let connections = self.clone();
         self.tracker.spawn(async move {
             while let Some(stream) = accepted(&listener, &stop).await {
-                connections.keep(stream, routes.clone());
+                connections.keep(stream, Protocol::Http1, routes.clone());
             }
         });
     }
@@ -167,7 +201,7 @@ impl Connections {
                 let at = connections.clone();
                 connections.tracker.spawn(async move {
                     match doorman.admit(stream).await {
-                        Ok(stream) => at.keep(stream, routes),
+                        Ok(stream) => at.keep(stream, Protocol::Http2, routes),
                         Err(error) => tracing::warn!(%error, "no runner of this deployment"),
                     }
                 });
@@ -176,7 +210,7 @@ impl Connections {
     }
 
     /// Serves one connection until its end.
-    pub(super) fn keep<S>(&self, stream: S, routes: axum::Router)
+    pub(super) fn keep<S>(&self, stream: S, protocol: Protocol, routes: axum::Router)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -187,7 +221,7 @@ impl Connections {
             return;
         };
         self.tracker.spawn(async move {
-            let builder = Builder::new(TokioExecutor::new());
+            let builder = protocol.builder();
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             let served = watcher.watch(connection.into_owned());
             tokio::select! {
@@ -226,7 +260,10 @@ impl Connections {
 }
 
 /// The next connection; none when `stop` was cancelled.
-async fn accepted(listener: &TcpListener, stop: &CancellationToken) -> Option<TcpStream> {
+pub(super) async fn accepted(
+    listener: &TcpListener,
+    stop: &CancellationToken,
+) -> Option<TcpStream> {
     loop {
         let accepted = tokio::select! {
             biased;

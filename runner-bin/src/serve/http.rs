@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode, Version};
+use http::{HeaderValue, StatusCode};
 use http_body_util::LengthLimitError;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::timeout;
@@ -21,6 +21,9 @@ use super::wire::Answer;
 
 /// The largest body of a request.
 pub(super) const MOST_BYTES: usize = 64 << 20;
+
+/// How long a body may take to come: the largest at 6 Mbit/s.
+const BODY_PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long the journal may take to show that it is there.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
@@ -49,7 +52,7 @@ pub(super) fn metrics_route(metrics: PrometheusHandle) -> Router {
 
 async fn answer(State(desk): State<Desk>, request: http::Request<Body>) -> Response {
     let (head, body) = request.into_parts();
-    let mut response = match to_bytes(body, MOST_BYTES).await {
+    let mut response = match read(body).await {
         Ok(body) => {
             let request = Request {
                 path: head.uri.path().to_owned(),
@@ -59,9 +62,9 @@ async fn answer(State(desk): State<Desk>, request: http::Request<Body>) -> Respo
             };
             response(desk.answer(request).await)
         }
-        Err(error) => response(unread(&error)),
+        Err(answer) => response(answer),
     };
-    if desk.is_left() && head.version <= Version::HTTP_11 {
+    if desk.is_left() {
         // The next request of this connection belongs to another process.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
@@ -69,14 +72,32 @@ async fn answer(State(desk): State<Desk>, request: http::Request<Body>) -> Respo
     response
 }
 
-fn unread(error: &axum::Error) -> Answer {
-    let source = std::error::Error::source(error);
-    if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
-        let mebibytes = MOST_BYTES >> 20;
-        let error = format!("the body is larger than {mebibytes} MiB");
-        return Answer::malformed(StatusCode::PAYLOAD_TOO_LARGE, &error);
+/// The body, if it is not too large and comes in time.
+async fn read(body: Body) -> Result<Bytes, Answer> {
+    // One that is announced so is not begun: who waits for leave to send it sends nothing.
+    if body.size_hint().lower() > MOST_BYTES as u64 {
+        return Err(too_large());
     }
-    Answer::malformed(StatusCode::BAD_REQUEST, "unexpected EOF")
+    match timeout(BODY_PATIENCE, to_bytes(body, MOST_BYTES)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) => {
+            let source = std::error::Error::source(&error);
+            if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
+                return Err(too_large());
+            }
+            Err(Answer::malformed(StatusCode::BAD_REQUEST, "unexpected EOF"))
+        }
+        Err(_) => {
+            let error = format!("the body did not come within {BODY_PATIENCE:?}");
+            Err(Answer::malformed(StatusCode::REQUEST_TIMEOUT, &error))
+        }
+    }
+}
+
+fn too_large() -> Answer {
+    let mebibytes = MOST_BYTES >> 20;
+    let error = format!("the body is larger than {mebibytes} MiB");
+    Answer::malformed(StatusCode::PAYLOAD_TOO_LARGE, &error)
 }
 
 fn response(answer: Answer) -> Response {
@@ -125,3 +146,6 @@ async fn journal_trouble(runner: &Runner) -> Option<String> {
         Err(_) => Some("the journal does not answer".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::args::ServeArgs;
 use super::desk::Seat;
-use super::doors::Doors;
+use super::doors::{Doors, Protocol};
 use super::peer::PeerService;
 use super::screen;
 use super::shift::{self, Shift};
@@ -87,7 +87,7 @@ async fn replace(site: &Site, mut predecessor: Predecessor) -> anyhow::Result<Sh
     let channel = predecessor.serving().await;
     let channel = channel.context("say to the runner that is replaced that this one serves")?;
     let routes = PeerService::for_predecessor(site.desk.clone());
-    site.connections.keep(channel, routes);
+    site.connections.keep(channel, Protocol::Http2, routes);
     Ok(shift)
 }
 

@@ -1,6 +1,6 @@
 //! What a person sees first, and the log lines after it.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 
@@ -9,11 +9,13 @@ use super::site::Site;
 use crate::out::say;
 
 /// Log lines go to standard error; `VMPOOL_LOG` says which (`debug`,
-/// `vmpool_core=trace`, …).
+/// `vmpool_core=trace`, …). They are coloured where a person sees them.
 pub(super) fn log(json: bool) {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
     let filter = EnvFilter::try_from_env("VMPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(!plain && io::stderr().is_terminal())
         .with_writer(io::stderr);
     if json {
         lines.json().init();
@@ -53,12 +55,14 @@ pub(super) fn first(site: &Site) {
          \x20 peers       {peers}\n\
          \x20 pools       {}\n\
          \x20 state       {}\n\
+         \x20 journal     {}\n\
          \x20 deployment  {} (id {})\n\
          \x20 process     {}\n",
         env!("CARGO_PKG_VERSION"),
         site.doors.grpc.address(),
         pools.join(", "),
         site.state.path().display(),
+        site.journal,
         site.owner,
         site.authority.deployment(),
         std::process::id(),

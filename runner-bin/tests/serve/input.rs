@@ -66,12 +66,35 @@ async fn p13_requests_that_mean_nothing_are_told_why() {
         ask("/nowhere", json!({})).await,
         (404, "404 page not found\n".into())
     );
-    let huge = vec![b' '; (64 << 20) + 1];
-    let answered = site.ask("POST", "/setup", huge.into()).await;
-    // It may be refused before all of it is sent.
-    if let Some(answered) = answered {
-        assert_eq!(answered.status, 413, "{answered:?}");
-    }
     assert_eq!(site.get("/healthz").await.expect("an answer").body, "OK");
     assert!(runner.stop().await.success());
+}
+
+#[tokio::test]
+async fn p13_a_body_without_an_end_is_refused_and_takes_no_memory() {
+    let site = Site::new(0, 1);
+    let runner = site.serve().await;
+    for head in [
+        "content-length: 1099511627776",
+        "transfer-encoding: chunked",
+    ] {
+        let heard = site.pour("/setup", head).await;
+        assert!(heard.starts_with("HTTP/1.1 413 "), "{head}: {heard}");
+        assert!(heard.contains("larger than 64 MiB"), "{head}: {heard}");
+    }
+    // The limit itself, and what the program needs anyway.
+    let peak = site.peak_memory();
+    assert!(peak < 256 << 20, "{peak} bytes");
+    assert_eq!(site.get("/healthz").await.expect("an answer").body, "OK");
+    assert!(runner.stop().await.success());
+}
+
+#[tokio::test]
+async fn what_is_logged_to_a_file_has_no_colours() {
+    let site = Site::new(0, 1);
+    let runner = site.serve().await;
+    assert!(runner.stop().await.success());
+    let said = site.said();
+    assert!(said.contains("stopped"), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said}");
 }

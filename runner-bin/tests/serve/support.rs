@@ -4,7 +4,7 @@
 //! command line: that is how a test knows its own among all others of the host.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -162,6 +163,42 @@ impl Site {
 
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Bytes) -> Option<Answered> {
         ask(self.port, method, path, body).await
+    }
+
+    /// Sends a body that never ends; gives what is answered to that.
+    pub(crate) async fn pour(&self, path: &str, head: &str) -> String {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await;
+        let (mut from, mut to) = stream.expect("a connection").into_split();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: vmpool\r\n{head}\r\n\r\n");
+        // The same bytes are a chunk where chunks are read.
+        let chunk = format!("10000\r\n{}\r\n", " ".repeat(1 << 16));
+        let pouring = async {
+            to.write_all(head.as_bytes()).await?;
+            loop {
+                to.write_all(chunk.as_bytes()).await?;
+            }
+        };
+        let mut heard = Vec::new();
+        tokio::select! {
+            biased;
+            read = from.read_to_end(&mut heard) => drop(read),
+            // It is closed at the other end, where perhaps something was said before.
+            broken = async { let broken: io::Result<()> = pouring.await; broken } => {
+                broken.expect_err("it has no end");
+                let _ = from.read_to_end(&mut heard).await;
+            }
+        }
+        String::from_utf8_lossy(&heard).into_owned()
+    }
+
+    /// The most memory that the runner ever had, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.holder()));
+        let status = status.expect("the runner's status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        let kilobytes = kilobytes.expect("its peak").parse::<usize>();
+        kilobytes.expect("a number") << 10
     }
 
     /// Asks as a delegate does: again while nobody answers, or is told to.
