@@ -20,6 +20,7 @@ mod call;
 mod desk;
 mod doors;
 mod http;
+mod journal;
 mod logs;
 mod peer;
 mod pools;

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use vmpool_agent::{AgentExecutor, Agents, LinkConfig};
+use vmpool_core::Clock;
 use vmpool_core::agent::Clocks;
 use vmpool_core::journal::Holder;
-use vmpool_core::runner::{Runner, RunnerParts, Sharing};
-use vmpool_core::{Clock, Journal};
-use vmpool_store::SqliteJournal;
+use vmpool_core::runner::{Runner, RunnerParts};
 
 use super::desk::Seat;
 use super::http;
+use super::journal;
 use super::peer::{Doorman, PeerService};
 use super::pools;
 use super::site::Site;
@@ -65,7 +64,7 @@ impl Shift {
     /// free then.
     pub(super) async fn begin(site: &Site, lock: Lock) -> anyhow::Result<Self> {
         let runner_id = site.state.runner_id(&lock)?;
-        let (journal, sharing) = journal(site).await?;
+        let (journal, sharing) = journal::open(site).await?;
         let agents = Agents::new(
             Arc::clone(&site.authority),
             Clocks::default(),
@@ -125,13 +124,4 @@ impl Shift {
         self.runner.hand_over().await;
         self.agents.shutdown().await;
     }
-}
-
-async fn journal(site: &Site) -> anyhow::Result<(Arc<dyn Journal>, Sharing)> {
-    if site.args.journal.is_some() {
-        anyhow::bail!("--journal: a journal that several runners share is not supported yet");
-    }
-    let path = site.state.path().join("vmpool.db");
-    let journal = spawn_blocking(move || SqliteJournal::open(path)).await??;
-    Ok((Arc::new(journal), Sharing::Alone))
 }

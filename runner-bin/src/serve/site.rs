@@ -13,6 +13,7 @@ use super::args::ServeArgs;
 use super::call::Platforms;
 use super::desk::Desk;
 use super::doors::{Connections, Doors};
+use super::journal;
 use super::logs::FileLogs;
 use super::peer::Peers;
 use super::pools;
@@ -25,6 +26,8 @@ pub(super) struct Site {
     /// This program's path: what an upgrade starts.
     pub(super) program: PathBuf,
     pub(super) state: StateDir,
+    /// The journal as it may be shown.
+    pub(super) journal: String,
     pub(super) pools: PoolFile,
     pub(super) owner: Owner,
     pub(super) authority: Arc<Authority>,
@@ -49,6 +52,7 @@ impl Site {
         let pools = pools::read(&args.pool)?;
         let owner = pools::owner(args.deployment.as_deref())?;
         let state = StateDir::open(&args.state).or_exit(Exit::BadInput)?;
+        let journal = journal::shown(&args, &state).or_exit(Exit::BadInput)?;
         let trust = args.trust.as_deref().unwrap_or_else(|| state.path());
         let authority = Authority::open_or_create(trust).or_exit(Exit::BadInput)?;
         let authority = Arc::new(authority);
@@ -65,6 +69,7 @@ impl Site {
             logs: FileLogs::new(logs),
             args,
             state,
+            journal,
             pools,
             owner,
             authority,

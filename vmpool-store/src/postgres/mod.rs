@@ -87,6 +87,14 @@ impl PostgresJournal {
         Self::prepare(url, Access::Read).await
     }
 
+    /// The database of `url` as it may be shown: without the password.
+    ///
+    /// # Errors
+    /// It is no URL that [`PostgresJournal::connect`] takes.
+    pub fn shown(url: &str) -> Result<String, ConnectError> {
+        Ok(Address::read(url)?.to_string())
+    }
+
     async fn prepare(url: &str, access: Access) -> Result<Self, ConnectError> {
         let address = Address::read(url)?;
         schema::prepare(&address, access).await?;
