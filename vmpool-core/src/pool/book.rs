@@ -170,6 +170,7 @@ impl Book {
         self.draining.remove(row.id());
         self.terminating.remove(row.id());
         if !occupies {
+            self.leaving.remove(row.id());
             if let Some(gone) = self.machines.remove(row.id()) {
                 gone.over.cancel();
             }
@@ -187,6 +188,8 @@ impl Book {
         );
         if let Some(known) = self.machines.get_mut(row.id()) {
             if leaving {
+                // Who tended it may have been about to drain it.
+                self.leaving.remove(row.id());
                 known.tended.cancel();
             }
             known.row = row;
@@ -446,10 +449,20 @@ impl Book {
         self.open + self.reserved
     }
 
-    /// Machines that are ready, or will be.
+    /// Machines that are ready, or will be; not those that are about to drain.
     fn supply(&self) -> u32 {
-        use MachineState::{Booting, Ready, Resuming};
-        self.count(Ready) + self.count(Booting) + self.count(Resuming) + self.open_slots()
+        let lost = self.leaving.iter().filter(|id| {
+            let entry = self.machines.get(*id);
+            entry.is_some_and(|entry| is_supply(entry.row.state))
+        });
+        let lost = u32::try_from(lost.count()).unwrap_or(u32::MAX);
+        (self.count(MachineState::Ready) + self.coming()).saturating_sub(lost)
+    }
+
+    /// Those that are not ready yet.
+    fn coming(&self) -> u32 {
+        use MachineState::{Booting, Resuming};
+        self.count(Booting) + self.count(Resuming) + self.open_slots()
     }
 
     /// How many machines to order now: desired − (ready + booting + ordered), within the limit.
@@ -467,8 +480,7 @@ impl Book {
     /// but not there is on its way out, or to a stage.
     pub(super) fn excess(&self, waiting: u32, idle: u32) -> u32 {
         let desired = self.size.warm.saturating_add(waiting);
-        let coming = self.supply() - self.count(MachineState::Ready);
-        let unwanted = (idle + coming).saturating_sub(desired);
+        let unwanted = (idle + self.coming()).saturating_sub(desired);
         let too_many = self.staying().saturating_sub(self.size.limit);
         unwanted.max(too_many).min(idle)
     }
@@ -532,6 +544,11 @@ impl Book {
             .cloned()
             .collect()
     }
+}
+
+fn is_supply(state: MachineState) -> bool {
+    use MachineState::{Booting, Ready, Resuming};
+    matches!(state, Booting | Ready | Resuming)
 }
 
 fn held(row: Arc<StageRow>, origin: Origin) -> StageSlot {

@@ -282,6 +282,9 @@ impl Shared {
         if row.state == MachineState::Booting {
             self.failed(Mishap::Boot, &why);
         }
+        // Another is ordered while the provider says what it knows of this one.
+        let ours = self.book.lock().begin_leaving(id);
+        self.work.notify_one();
         let said = self.diagnose(id).await;
         let text = match said {
             Some(said) => format!("machine {id}: {why}; {said}"),
@@ -291,6 +294,9 @@ impl Shared {
         let has_stage = |row: &MachineRow| row.state == MachineState::Claimed;
         let end = has_stage(&row).then(|| StageEnd::MachineLost(why.clone().into()));
         self.drain(id, why, end).await;
+        if ours {
+            self.book.lock().end_leaving(id);
+        }
         self.tended_row(id).is_some_and(|row| has_stage(&row))
     }
 }

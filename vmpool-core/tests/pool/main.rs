@@ -14,4 +14,5 @@ mod requests;
 mod restart;
 mod rule;
 mod salvage;
+mod three;
 mod waits;

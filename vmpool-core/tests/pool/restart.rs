@@ -183,3 +183,23 @@ async fn p2_an_older_pool_can_write_nothing_once_a_newer_one_rules() {
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(world.provider.alive(), []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn p9_the_same_request_to_the_next_pool_gets_the_same_machine_and_releasing_it_twice_is_fine()
+{
+    let world = World::new(1, 5).await;
+    let lease = world.lease("build-1").await;
+    let world = world.restart().await;
+    let (one, other) = tokio::join!(world.lease("build-1"), world.lease("build-1"));
+    assert_eq!(one.machine_id(), lease.machine_id());
+    assert_eq!(other.machine_id(), lease.machine_id());
+    world.release("build-1").await;
+    let world = world.restart().await;
+    let begun = tokio::time::Instant::now();
+    world.release("build-1").await;
+    world.release("never-heard-of").await;
+    assert_eq!(begun.elapsed(), Duration::ZERO, "it is answered at once");
+    let over = world.acquire("build-1").await.expect_err("it is over");
+    assert_eq!(over.to_string(), "stage build-1 is over: released");
+    world.end().await;
+}
