@@ -56,14 +56,12 @@ pub(super) fn first(site: &Site) {
          \x20 pools       {}\n\
          \x20 state       {}\n\
          \x20 journal     {}\n\
-         \x20 journal     {}\n\
          \x20 deployment  {} (id {})\n\
          \x20 process     {}\n",
         env!("CARGO_PKG_VERSION"),
         site.doors.grpc.address(),
         pools.join(", "),
         site.state.path().display(),
-        site.journal,
         site.journal,
         site.owner,
         site.authority.deployment(),
