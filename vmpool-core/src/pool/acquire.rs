@@ -163,17 +163,21 @@ impl Shared {
             reason: error.to_string(),
         };
         let record = self.parts.journal.stage(stage).await.map_err(failed)?;
+        let stage = stage.clone();
         match record.map(|record| record.stage) {
-            Some(row) if row.pool == self.name => Err(AttachError::Over {
-                stage: stage.clone(),
-                reason: match &row.state {
-                    StageState::Ended(end) => end.to_string(),
-                    other => format!("{} by another runner", other.as_str()),
+            Some(row) if row.pool == self.name => Err(match &row.state {
+                StageState::Ended(end) => AttachError::Over {
+                    stage,
+                    reason: end.to_string(),
+                },
+                // Its claim was durable a moment ago, and is not in the book
+                // yet; or the pool is another's, who made it.
+                state => AttachError::Journal {
+                    stage,
+                    reason: format!("it is {} by a claim not known here yet", state.as_str()),
                 },
             }),
-            _ => Err(AttachError::Unknown {
-                stage: stage.clone(),
-            }),
+            _ => Err(AttachError::Unknown { stage }),
         }
     }
 

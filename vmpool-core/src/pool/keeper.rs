@@ -12,6 +12,7 @@ use super::warm::Shared;
 use crate::account::Priority;
 use crate::id::{MachineId, StageId};
 use crate::journal::{JournalError, MachineRow, PoolRows, StageRow};
+use crate::machine::MachineState;
 use crate::stage::{StageEnd, StageState};
 
 /// After a journal that took no write, work is tried again this much later.
@@ -158,13 +159,15 @@ impl Shared {
                     break;
                 }
                 // Not this machine's, so the machine is nobody's: it is drained,
-                // and a write that is still under way loses the swap, or wins it
-                // and is found by the drain.
+                // and a write that is still under way loses the swap. Or it wins
+                // it: then the claim stands, and is read once more.
                 Ok(None) => {
                     let cause = "its claim was broken off";
-                    let end = StageEnd::Stopped(cause.into());
-                    self.drain(&machine, cause, Some(end)).await;
-                    break;
+                    self.drain(&machine, cause, None).await;
+                    if !self.has(&machine, &stage) {
+                        break;
+                    }
+                    continue;
                 }
                 Err(error) => self.trouble(Some(&machine), error.to_string()),
             }
@@ -173,6 +176,12 @@ impl Shared {
         let followers = self.book.lock().settle_doubt(&stage);
         // Outside the lock: each wakes its waiter.
         drop(followers);
+    }
+
+    fn has(&self, machine: &MachineId, stage: &StageId) -> bool {
+        self.book.lock().machine(machine).is_some_and(|entry| {
+            entry.row.state == MachineState::Claimed && entry.row.stage.as_ref() == Some(stage)
+        })
     }
 
     async fn read_claim(

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     WrittenInDoubt,
     /// It is not written, and says that it does not know.
     UnwrittenInDoubt,
+    /// It says that it does not know, and is written just before the next commit.
+    WrittenLate,
 }
 
 /// A journal in memory with a plan of failures.
@@ -40,6 +42,7 @@ struct Plan {
     at: HashMap<u64, Failure>,
     next: Option<(&'static str, Failure)>,
     away: bool,
+    late: Option<Batch>,
 }
 
 impl FaultyJournal {
@@ -157,10 +160,18 @@ impl Journal for FaultyJournal {
         if !half.is_zero() {
             tokio::time::sleep(half).await;
         }
+        let late = self.plan.lock().late.take();
+        if let Some(late) = late {
+            self.rows.commit(late).await?;
+        }
         let result = match failure {
             None => self.rows.commit(batch).await,
             Some(Failure::Unavailable) => Err(CommitError::Unavailable { reason }),
             Some(Failure::UnwrittenInDoubt) => Err(CommitError::Ambiguous { reason }),
+            Some(Failure::WrittenLate) => {
+                self.plan.lock().late = Some(batch);
+                Err(CommitError::Ambiguous { reason })
+            }
             Some(Failure::WrittenInDoubt) => {
                 self.rows.commit(batch).await?;
                 Err(CommitError::Ambiguous { reason })

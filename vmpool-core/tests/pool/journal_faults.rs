@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmpool_core::pool::{AcquireError, TryAcquireError};
+use vmpool_core::pool::{AcquireError, AttachError, TryAcquireError};
 use vmpool_core::testkit::{Call, Fault, FaultPlan, eventually};
 use vmpool_core::{AcquireRequest, Journal, Pool, PoolConfig};
 
@@ -221,6 +221,39 @@ async fn p3_a_retry_of_a_claim_in_doubt_ends_by_its_own_deadline() {
     assert!(matches!(tried, Err(TryAcquireError::NoneReady { .. })));
     journal.away(false);
     world.lease("build-1").await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_a_claim_in_doubt_that_is_written_after_it_was_looked_for_stands() {
+    let journal = FaultyJournal::slow(Duration::ZERO);
+    let world = world(1, 1, &journal).await;
+    world.ready(1).await;
+    journal.fail_next("claimed", Failure::WrittenLate);
+    world.acquire("build-1").await.expect_err("it is in doubt");
+    let lease = world.lease("build-1").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let again = world.pool.attach(&"build-1".into()).await;
+    let again = again.expect("it is not over");
+    assert_eq!(again.machine_id(), lease.machine_id());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_a_claim_that_is_durable_and_not_answered_yet_is_not_over() {
+    let journal = FaultyJournal::slow(Duration::from_secs(2));
+    let world = world(1, 1, &journal).await;
+    world.ready(1).await;
+    let asks = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        world.pool.attach(&"build-1".into()).await
+    };
+    let (lease, asked) = tokio::join!(world.lease("build-1"), asks);
+    let early = matches!(asked, Err(AttachError::Journal { .. }));
+    assert!(early, "{asked:?}");
+    let attached = world.pool.attach(&"build-1".into()).await;
+    let attached = attached.expect("it has its machine");
+    assert_eq!(attached.machine_id(), lease.machine_id());
     world.end().await;
 }
 
