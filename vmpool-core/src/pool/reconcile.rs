@@ -30,6 +30,8 @@ use crate::reconcile::{self, Absences, Action, Input, Past, Unaccounted};
 
 /// Whoever asks for a look waits for it no longer than this.
 const LOOK_PATIENCE: Duration = Duration::from_mins(2);
+/// A pool that does not know yet what the provider has looks again this much later.
+const BLANK_PAUSE: Duration = Duration::from_secs(2);
 /// Rows written in one transaction.
 const BATCH: usize = 100;
 
@@ -100,12 +102,15 @@ impl Shared {
             may_end: config.most_terminations,
             alarmed: false,
         };
+        // Nothing is ordered before it is known what there is.
+        let mut blank = false;
         loop {
             let regular = tokio::select! {
                 biased;
                 _ = ticks.tick() => true,
                 // The sender lives as long as `self`.
                 _ = asked.changed() => false,
+                () = tokio::time::sleep(BLANK_PAUSE), if blank => false,
             };
             if regular {
                 passes.may_end = config.most_terminations;
@@ -116,19 +121,21 @@ impl Shared {
                 _ => self.urgency(),
             };
             let mut serves = *asked.borrow_and_update();
+            let mut all_known = false;
             if *self.may_write.borrow() {
                 let listing = self.list_for(priority, &mut asked, &mut serves).await;
                 if let Some(listing) = listing {
-                    self.pass(&listing, &mut passes).await;
+                    all_known = self.pass(&listing, &mut passes).await && listing.complete;
                 }
             }
             self.looks.answered.send_replace(serves);
             if *asked.borrow() != serves {
                 asked.mark_changed();
             }
-            if std::mem::take(&mut self.book.lock().blank) {
+            if all_known && std::mem::take(&mut self.book.lock().blank) {
                 self.work.notify_one();
             }
+            blank = self.book.lock().blank;
         }
     }
 
@@ -184,7 +191,8 @@ impl Shared {
         }
     }
 
-    async fn pass(self: &Arc<Self>, listing: &Listing, passes: &mut Passes) {
+    /// True: each machine that the listing shows, or should, has its row.
+    async fn pass(self: &Arc<Self>, listing: &Listing, passes: &mut Passes) -> bool {
         let begun = Instant::now();
         let known = self.book.lock().known();
         let past = self.past(known.strangers(listing)).await;
@@ -210,10 +218,12 @@ impl Shared {
         let mut unaccounted = plan.unaccounted;
         unaccounted.extend(failed);
         self.metrics.reconciled(unaccounted.len(), begun.elapsed());
+        let all_known = unaccounted.is_empty();
         *self.looks.verdict.lock() = Verdict {
             at: Some(self.now()),
             unaccounted,
         };
+        all_known
     }
 
     /// What the journal says of machines that the book has not.

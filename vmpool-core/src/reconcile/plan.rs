@@ -68,7 +68,7 @@ pub enum Action {
         /// Why.
         cause: Cow<'static, str>,
     },
-    /// As for [`Action::Adopt`], but expired: its row is one that drains.
+    /// As for [`Action::Adopt`], but expired or ending: its row is one that drains.
     AdoptToEnd {
         /// As the provider shows it.
         listed: Listed,
@@ -214,10 +214,16 @@ impl<'a> Pass<'a> {
 
     /// Ours, and the journal knows nothing of it.
     fn adopt(&mut self, listed: &Listed) {
-        if listed.state != ListedState::Alive {
+        if listed.state == ListedState::Terminated {
             return;
         }
         let listed = listed.clone();
+        if listed.state == ListedState::Ending {
+            // It takes its slot until it is over, and that is somebody's to see.
+            let cause = "the provider ends it, and the journal did not know it".into();
+            let action = Action::AdoptToEnd { listed, cause };
+            return self.plan.actions.push(action);
+        }
         if listed.tags.expires_at > self.input.now {
             let cause = "the provider shows it under our tags, and the journal did not know it";
             let cause = cause.into();

@@ -264,13 +264,21 @@ fn p1_an_unknown_machine_is_adopted_and_never_ended_before_it_expires() {
 }
 
 #[test]
-fn an_unknown_machine_that_ends_already_or_could_not_be_looked_up_is_left_alone() {
+fn p7_an_unknown_machine_that_ends_already_is_followed_to_its_end() {
     let ending = World {
         past: vec![("m-1", None)],
         listed: vec![listed("m-1", ListedState::Ending)],
+        may_end: 0,
         ..World::new()
     };
-    assert_eq!(ending.first(), Plan::default());
+    let plan = ending.first();
+    let to_end = matches!(plan.actions[..], [Action::AdoptToEnd { .. }]);
+    assert!(to_end, "{plan:?}");
+    assert_eq!(plan.ends, 0, "it is not we who end it");
+}
+
+#[test]
+fn an_unknown_machine_that_could_not_be_looked_up_is_left_alone() {
     let unread = World {
         listed: vec![listed("m-1", ListedState::Alive)],
         ..World::new()

@@ -104,9 +104,10 @@ async fn p1_a_listing_that_never_answers_is_asked_for_again() {
 #[tokio::test(start_paused = true)]
 async fn p4_a_listing_that_never_answers_keeps_no_claimed_machine_unconnected() {
     let config = PoolConfig::new("linux", 0, 1);
-    let plan = FaultPlan::none().always(Call::List, FOR_EVER);
-    let world = World::with(config, plan).await;
+    let world = World::with(config, FaultPlan::none()).await;
     let lease = world.lease("build-1").await;
+    let plan = FaultPlan::none().always(Call::List, FOR_EVER);
+    world.provider.set_plan(plan);
     world.link.lose(lease.machine_id(), "connection reset");
     tokio::time::sleep(Duration::from_secs(61)).await;
     world

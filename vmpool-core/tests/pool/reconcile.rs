@@ -7,10 +7,10 @@ use std::time::Duration;
 use vmpool_core::journal::{MemoryJournal, RowKey};
 use vmpool_core::machine::MachineState;
 use vmpool_core::stage::StageEvent;
-use vmpool_core::testkit::{Collected, FaultPlan, SimExecutor, SimStep};
+use vmpool_core::testkit::{Call, Collected, Fault, FaultPlan, SimExecutor, SimStep};
 use vmpool_core::{
-    Attempt, Lease, Listed, ListedState, MachineId, OrderId, Pool, PoolConfig, StageSetup, Step,
-    StepExecutor, StepStatus, Tags, Timestamp,
+    Attempt, ErrorKind, Lease, Listed, ListedState, MachineId, OrderId, Pool, PoolConfig,
+    StageSetup, Step, StepExecutor, StepStatus, Tags, Timestamp,
 };
 
 use crate::harness::World;
@@ -68,6 +68,24 @@ async fn p1_p7_a_lost_journal_adopts_what_runs_and_ends_nothing() {
     assert_eq!(world.provider.alive(), before);
     assert_eq!(world.provider.launched(), before.len(), "none was ordered");
     assert_eq!(world.status().unaccounted.len(), 0);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_a_lost_journal_orders_nothing_before_a_whole_listing_was_had() {
+    let world = World::new(2, 2).await;
+    world.ready(2).await;
+    let before = world.provider.alive();
+    let fails = Fault::Fail(ErrorKind::Transient);
+    world
+        .provider
+        .set_plan(FaultPlan::none().always(Call::List, fails));
+    let world = with_a_blank_journal(world).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(world.provider.alive(), before, "nobody knows what there is");
+    world.provider.set_plan(FaultPlan::none());
+    world.ready(2).await;
+    assert_eq!(world.provider.alive(), before);
     world.end().await;
 }
 
