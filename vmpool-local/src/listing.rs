@@ -41,6 +41,8 @@ fn look(root: &Root, owner: &Owner) -> io::Result<(Vec<Listed>, bool)> {
     for (id, held, folder) in held {
         let state = state(held, &folder, census.has(&id));
         if state == ListedState::Terminated {
+            // Who is asked to end it does so too, but nobody is asked to end what is over.
+            root.clear(&id);
             ended.insert(id.clone());
         }
         match folder.record() {

@@ -25,7 +25,7 @@ const PREFIX: &str = "local-";
 /// Hexadecimal digits after the prefix.
 const DIGITS: usize = 16;
 
-/// So begins the name of a folder that is being made.
+/// So begins the name of a folder that is being made, or of a disk that is being removed.
 const UNFINISHED: &str = ".new-";
 
 /// How long the folder of a machine that has ended is kept.
@@ -88,11 +88,7 @@ impl Root {
         id: &MachineId,
         record: &Record,
     ) -> io::Result<Option<(Folder, File)>> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let unfinished = self
-            .path
-            .join(format!("{UNFINISHED}{}-{number}", std::process::id()));
+        let unfinished = self.unfinished();
         let (folder, lock) = Folder::create(&unfinished, record)?;
         let finished = self.path.join(id.as_str());
         // A directory replaces none that has something in it, and each folder has its record.
@@ -117,6 +113,25 @@ impl Root {
             .filter(|name| is_ours(name))
             .map(|name| name.as_str().into())
             .collect())
+    }
+
+    /// Removes the disk of a machine that has ended, where its supervisor could
+    /// not: it was killed.
+    pub(crate) fn clear(&self, id: &MachineId) {
+        let Some(folder) = self.folder(id) else {
+            return;
+        };
+        // Out of the way first, and all at once: the folder need not be held
+        // for as long as it takes, so nobody thinks meanwhile that it is alive.
+        let aside = self.unfinished();
+        let cleared = match fs::rename(folder.state_dir(), &aside) {
+            Ok(()) => Folder::at(aside).remove(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = cleared {
+            tracing::warn!(machine = %id, %error, "the disk of a machine that ended stays");
+        }
     }
 
     /// Forgets machines that ended long ago, and what was never finished.
@@ -147,6 +162,14 @@ impl Root {
             }
         }
         Ok(())
+    }
+
+    /// The path of something that is being made, or removed.
+    fn unfinished(&self) -> PathBuf {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{UNFINISHED}{}-{number}", std::process::id());
+        self.path.join(name)
     }
 
     fn names(&self) -> io::Result<Vec<String>> {

@@ -43,7 +43,7 @@ pub(crate) fn terminate(root: &Root, ids: &[MachineId]) -> Result<Terminating, P
         left.retain(|id| {
             let is_gone = !held.contains(id) && !census.has(id);
             if is_gone {
-                clear(root, id);
+                root.clear(id);
                 gone.push(id.clone());
             }
             !is_gone
@@ -117,22 +117,6 @@ fn kill(id: &MachineId) -> Result<(), ProviderError> {
         pids,
     };
     Err(ProviderError::new(ErrorKind::Transient, format!("terminate {id}")).because(unkillable))
-}
-
-/// Removes the disk of a machine whose supervisor could not.
-fn clear(root: &Root, id: &MachineId) {
-    let Some(folder) = root.folder(id) else {
-        return;
-    };
-    let removed = match folder.try_lock() {
-        Ok(Some(_lock)) => folder.remove_state(),
-        // Gone already, or another clears it.
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = removed {
-        tracing::warn!(machine = %id, %error, "the disk of a machine that ended stays");
-    }
 }
 
 fn attempted(ids: &[MachineId]) -> String {

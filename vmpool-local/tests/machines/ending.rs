@@ -172,6 +172,28 @@ async fn p1_what_a_killed_supervisor_leaves_is_listed_and_terminated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p1_the_disk_of_a_machine_that_nobody_ended_is_removed_by_a_listing() {
+    let place = Place::new();
+    let (id, _agent) = place.launch_one().await;
+    let disk = place.root().join(id.as_str()).join("state");
+    fs::create_dir_all(disk.join("closed/deep")).expect("made");
+    fs::set_permissions(disk.join("closed"), fs::Permissions::from_mode(0o000)).expect("closed");
+    signal(supervisor_of(&id), Signal::SIGKILL);
+    await_that("the agent follows its supervisor", || {
+        processes_of(&id) == 0
+    });
+    assert_eq!(place.state(&id).await, Some(ListedState::Terminated));
+    assert!(!disk.exists());
+    let left = fs::read_dir(place.root()).expect("the root").count();
+    assert_eq!(left, 1, "what became of it can still be told");
+    let diagnosis = place.provider.diagnose(&id).await.expect("a diagnosis");
+    assert!(
+        diagnosis.contains("its supervisor was killed"),
+        "{diagnosis}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p1_a_stopped_supervisor_ends_its_machine() {
     let place = Place::new();
     let (id, mut agent) = place.launch_one().await;
