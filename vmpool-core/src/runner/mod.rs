@@ -28,6 +28,7 @@ mod shared;
 mod stages;
 mod standing;
 mod step;
+mod story;
 mod tenancy;
 mod troubles;
 

@@ -198,8 +198,12 @@ impl Reign {
         for row in rows.machines {
             machines.insert(row.id().clone(), row);
         }
+        let mut going_on = Vec::with_capacity(rows.stages.len());
         for record in rows.stages {
             let machine = machines.remove(&record.stage.machine);
+            if !record.stage.state.is_ended() {
+                going_on.push(record.stage.id.clone());
+            }
             self.take_in(record, machine.as_deref());
         }
         // Stages that are over, but whose machines still may have something of them.
@@ -209,6 +213,10 @@ impl Reign {
             {
                 self.take_in(record, Some(row));
             }
+        }
+        if !going_on.is_empty() {
+            let reign = self.clone();
+            self.spawn(async move { reign.tell_who_goes_on(going_on).await });
         }
         Ok(())
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use vmpool_core::journal::RowKey;
 use vmpool_core::runner::{
     LeaseTimes, PoolOwner, PoolSource, Runner, RunnerError, RunnerParts, RunnerStartError, Sharing,
 };
 use vmpool_core::testkit::{SimExecutor, eventually};
-use vmpool_core::{PoolConfig, StepStatus};
+use vmpool_core::{Journal as _, PoolConfig, StepStatus};
 
 use crate::gate::Way;
 use crate::harness::{World, exited, holder, stage};
@@ -53,6 +54,14 @@ async fn p4_a_dead_runners_pool_is_taken_over_and_its_steps_are_attached_to_with
     assert_eq!(world.text("build-1", "make"), "one\ntwo\n");
     assert_eq!(world.starts("build-1", "make").await, 1);
     assert_eq!(two.setup("build-1").await.machine_id(), lease.machine_id());
+    let story = world
+        .rows
+        .history(&RowKey::Stage(stage("build-1")), 99)
+        .await;
+    let story = story.expect("it is in memory");
+    let told = story.iter().find(|event| event.what == "taken over");
+    let cause = &told.expect("who goes on is told").cause;
+    assert!(cause.starts_with("runner two has the pool now"), "{cause}");
     world.end(two).await;
 }
 
