@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask help` lists them.
 
 mod agent;
+mod chaos;
 mod figures;
 mod parts;
 mod setup;
@@ -29,6 +30,8 @@ enum Chore {
     Agent,
     /// Measure, and write the table of docs/benchmarks.md.
     Figures,
+    /// Play rounds of real kills, many of them or one again.
+    Chaos(chaos::Chaos),
     /// Play histories of the simulation, many of them or one again.
     Sim(sim::Sim),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(),
         Chore::Agent => agent::run(),
         Chore::Figures => figures::run(),
+        Chore::Chaos(chaos) => chaos::run(&chaos),
         Chore::Sim(sim) => sim::run(&sim),
     };
     match done {

@@ -1,0 +1,29 @@
+//! Real kills (DESIGN §5): builds run on real runners and machines of this host,
+//! while runners, agents and databases are killed at any moment. Whatever
+//! happens, nothing is left over, no build is lost, and no log is wrong.
+//!
+//! `cargo xtask chaos` plays many rounds, and one again by its seed.
+
+mod caller;
+mod campaign;
+mod check;
+mod chronicle;
+mod database;
+mod round;
+mod runner;
+mod schedule;
+mod script;
+mod site;
+#[path = "../serve/support.rs"]
+#[expect(
+    dead_code,
+    reason = "what drives one runner is not all needed for several"
+)]
+mod support;
+
+use schedule::JournalKind;
+
+#[test]
+fn p1_to_p10_hold_on_sqlite_whoever_is_killed() {
+    campaign::run(JournalKind::Sqlite, 8);
+}

@@ -1,0 +1,51 @@
+//! `cargo xtask chaos`: rounds of real kills, many of them or one again.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::parts::{self, cargo_command};
+
+/// Which rounds.
+#[derive(Debug, Args)]
+pub(crate) struct Chaos {
+    /// How many.
+    #[arg(long, default_value_t = 200)]
+    rounds: u64,
+    /// The seed of the first of them; the next ones follow it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the runners keep their journal.
+    #[arg(long, value_enum, default_value_t = Journal::Sqlite)]
+    journal: Journal,
+    /// How many at the same time.
+    #[arg(long, default_value_t = 4)]
+    lanes: u64,
+    /// Keep the directories of all rounds, not only of those that go wrong.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Journal {
+    /// A file, and one runner.
+    Sqlite,
+    /// PostgreSQL, and two runners.
+    Postgres,
+}
+
+/// Plays them; fails where one breaks a promise.
+pub(crate) fn run(chaos: &Chaos) -> Result<()> {
+    let journal = match chaos.journal {
+        Journal::Sqlite => "on_sqlite",
+        Journal::Postgres => "on_postgres",
+    };
+    let mut args = vec!["test", "--locked", "-p", "runner-bin", "--test", "chaos"];
+    args.extend([journal, "--", "--nocapture"]);
+    let mut command = cargo_command(&args);
+    command
+        .env("VMPOOL_CHAOS_ROUNDS", chaos.rounds.to_string())
+        .env("VMPOOL_CHAOS_SEED", chaos.seed.to_string())
+        .env("VMPOOL_CHAOS_LANES", chaos.lanes.to_string())
+        .env("VMPOOL_CHAOS_KEEP", chaos.keep.to_string());
+    parts::run(&mut command)
+}
