@@ -2,6 +2,8 @@
 
 mod builds;
 mod ends;
+mod fleet;
 mod input;
+mod peers;
 mod support;
 mod upgrades;

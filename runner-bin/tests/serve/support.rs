@@ -59,15 +59,23 @@ impl Answered {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
+
+    /// The machine that a setup was answered with.
+    pub(crate) fn machine(&self) -> String {
+        assert_eq!(self.status, 200, "{self:?}");
+        let machine = &self.json()["instance_id"];
+        machine.as_str().expect("a machine's id").to_owned()
+    }
 }
 
 impl Site {
     /// A site with one pool `linux`.
     pub(crate) fn new(warm: u32, limit: u32) -> Self {
         let directory = TempDir::with_prefix("vmpool-serve-").expect("a temporary directory");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("its address").port();
-        let site = Self { directory, port };
+        let site = Self {
+            directory,
+            port: free_port(),
+        };
         let root = site.path().join("machines");
         site.pool_file(&format!(
             "version: \"1\"\ninstances:\n- name: linux\n  type: local\n  pool: {warm}\n  \
@@ -99,6 +107,11 @@ impl Site {
 
     /// `vmpool serve` of this site, not yet begun.
     pub(crate) fn command(&self, program: &Path) -> Command {
+        self.command_of(program, "state", self.port)
+    }
+
+    /// As [`Site::command`], for one of several runners.
+    pub(crate) fn command_of(&self, program: &Path, state: &str, port: u16) -> Command {
         let said = File::options()
             .append(true)
             .create(true)
@@ -110,8 +123,8 @@ impl Site {
             .arg("--pool")
             .arg(self.path().join("pool.yml"))
             .arg("--state")
-            .arg(self.path().join("state"))
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .arg(self.path().join(state))
+            .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--grpc-listen", "127.0.0.1:0", "--deployment", "serve-test"])
             .env_remove("VMPOOL_LOG")
             .stdin(Stdio::null())
@@ -138,13 +151,18 @@ impl Site {
     }
 
     async fn ready(&self, command: &mut Command) -> Serving {
+        self.ready_at(self.port, command).await
+    }
+
+    /// Starts a runner, and waits until it is ready at that port.
+    pub(crate) async fn ready_at(&self, port: u16, command: &mut Command) -> Serving {
         let child = command.spawn().expect("start vmpool serve");
         let mut serving = Serving { child };
         wait_for("a runner that is ready", async || {
             if let Some(status) = serving.child.try_wait().expect("look at the runner") {
                 panic!("the runner ended with {status}: {}", self.said());
             }
-            let ready = self.get("/readyz").await;
+            let ready = ask(port, "GET", "/readyz", Bytes::new()).await;
             ready.is_some_and(|ready| ready.status == 200).then_some(())
         })
         .await;
@@ -212,12 +230,7 @@ impl Site {
 
     /// The machine that the stage gets.
     pub(crate) async fn setup(&self, stage: &str) -> String {
-        let body =
-            json!({"id": stage, "pool_id": "linux", "setup_request": {"envs": {"WHO": "me"}}});
-        let answered = self.insist("/setup", &body).await;
-        assert_eq!(answered.status, 200, "{answered:?}");
-        let machine = &answered.json()["instance_id"];
-        machine.as_str().expect("a machine's id").to_owned()
+        self.insist("/setup", &setup(stage)).await.machine()
     }
 
     pub(crate) async fn destroy(&self, stage: &str) {
@@ -296,6 +309,17 @@ pub(crate) fn processes(marks: &[&str]) -> Vec<(i32, String)> {
             (ours && !line.is_empty()).then_some((pid, line))
         })
         .collect()
+}
+
+/// A port that nobody has just now.
+pub(crate) fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("its address").port()
+}
+
+/// The request for a stage's machine.
+pub(crate) fn setup(stage: &str) -> Value {
+    json!({"id": stage, "pool_id": "linux", "setup_request": {"envs": {"WHO": "me"}}})
 }
 
 /// The request for a step that `sh` runs.
