@@ -1,6 +1,7 @@
 //! A batch: one transaction, and why one was not made.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::clock::Timestamp;
 use crate::id::{PoolName, Term, Version};
@@ -18,10 +19,40 @@ pub struct Batch {
     /// The slots that the pool may occupy after this batch (P7), where the
     /// batch takes any.
     pub limit: Option<u32>,
-    /// The changes.
+    /// The changes, one a row.
     pub changes: Vec<Change>,
     /// What else is told of it; changes no row.
     pub notes: Vec<Note>,
+}
+
+/// Batches of more changes are looked through by a set.
+const FEW: usize = 16;
+
+impl Batch {
+    /// Sees that no row is changed twice: that is a conflict of the batch with
+    /// itself. Every journal holds a batch against this before anything else.
+    ///
+    /// # Errors
+    /// A row is changed again; `found` is the version that its first change makes.
+    pub fn check(&self) -> Result<(), CommitError> {
+        if self.changes.len() > FEW {
+            let mut keys = HashSet::with_capacity(self.changes.len());
+            if self.changes.iter().all(|change| keys.insert(change.row.key())) {
+                return Ok(());
+            }
+        }
+        for (place, Change { row, .. }) in self.changes.iter().enumerate() {
+            let mut before = self.changes[..place].iter();
+            if let Some(first) = before.find(|before| before.row.is_same(row)) {
+                return Err(CommitError::Conflict {
+                    key: row.key(),
+                    wanted: row.version(),
+                    found: Some(first.row.version()),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An event that changes no row: a request that waits, a call that was refused.

@@ -269,6 +269,7 @@ impl StageEntry {
 impl Inner {
     /// Checks everything, then changes everything.
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        batch.check()?;
         let pool = self.pools.get(&batch.pool);
         let (term, occupied) = pool.map_or_else(Default::default, |pool| (pool.term, pool.slots));
         if term > batch.term {

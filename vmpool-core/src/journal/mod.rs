@@ -86,8 +86,8 @@ pub trait Journal: Send + Sync + 'static {
     /// It could not be read.
     async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError>;
 
-    /// Makes all changes of `batch` durable, or none. Versions are held against
-    /// each other before the limit is: a batch that is committed already is a
+    /// Makes all changes of `batch` durable, or none. First [`Batch::check`]
+    /// must agree. Versions are held against each other before the limit is: a batch that is committed already is a
     /// conflict. It must end in bounded time, at worst as
     /// [`CommitError::Ambiguous`]: requests wait for it (P3).
     ///

@@ -179,6 +179,17 @@ impl Row {
         }
     }
 
+    /// Whether both have one key.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Order(row), Self::Order(other)) => row.id == other.id,
+            (Self::Machine(row), Self::Machine(other)) => row.id() == other.id(),
+            (Self::Stage(row), Self::Stage(other)) => row.id == other.id,
+            (Self::Step(row), Self::Step(other)) => row.stage == other.stage && row.id == other.id,
+            _ => false,
+        }
+    }
+
     /// The row's version.
     pub fn version(&self) -> Version {
         match self {

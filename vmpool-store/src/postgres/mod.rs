@@ -206,7 +206,7 @@ impl Journal for PostgresJournal {
     ) -> Result<(), JournalError> {
         let attempted = || format!("give pool {pool} up");
         let sql = "UPDATE pools SET lease_until = least(lease_until, clock_timestamp())
-                   WHERE name = $1 AND term = $2";
+                   WHERE name = $1 AND term = $2 AND lease_until IS NOT NULL";
         self.write(attempted, sql, &[&pool.as_str(), &integer(term.0)])
             .await
             .map(drop)
@@ -226,6 +226,7 @@ impl Journal for PostgresJournal {
         let Some(writer) = &self.writer else {
             return Err(unavailable("it was opened for reading only".to_owned()));
         };
+        batch.check()?;
         let batch = BatchRecord::new(batch)
             .map_err(|error| unavailable(format!("a row can't be written down: {error}")))?;
         writer.write(batch).await

@@ -158,6 +158,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        batch.check()?;
         let batch = BatchRecord::new(batch).map_err(|error| CommitError::Unavailable {
             reason: format!("a row can't be written down: {error}"),
         })?;

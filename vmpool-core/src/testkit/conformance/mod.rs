@@ -28,6 +28,7 @@ use crate::stage::{StageEnd, StageState};
 /// It does not keep what it must.
 pub async fn all(journal: Arc<dyn Journal>) -> Result<(), JournalError> {
     a_batch_is_made_whole_or_not_at_all(&journal).await?;
+    a_row_is_changed_once_in_a_batch(&journal).await?;
     versions_are_held_against_each_other_before_the_limit(&journal).await?;
     p7_the_limit_counts_open_slots_and_living_machines(&journal).await?;
     p2_of_many_claims_of_one_machine_one_is_made(&journal).await?;
@@ -81,6 +82,29 @@ async fn a_batch_is_made_whole_or_not_at_all(
         "half of a batch was made"
     );
     assert_eq!(journal.machine(one.id()).await?, Some(one));
+    Ok(())
+}
+
+async fn a_row_is_changed_once_in_a_batch(journal: &Arc<dyn Journal>) -> Result<(), JournalError> {
+    let fixture = fixture(journal, "twice").await?;
+    let first = machine(&fixture, "one");
+    for second in [Version(1), Version(2)] {
+        let again = Arc::new(MachineRow {
+            version: second,
+            ..(*first).clone()
+        });
+        let changes = vec![
+            Change::new(first.clone(), "booting", "a test"),
+            Change::new(again, "booting", "a test"),
+        ];
+        let refused = journal.commit(batch(&fixture, changes)).await;
+        assert!(
+            matches!(&refused, Err(CommitError::Conflict { wanted, found: Some(Version(1)), .. })
+                if *wanted == second),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(journal.machine(first.id()).await?, None);
     Ok(())
 }
 
