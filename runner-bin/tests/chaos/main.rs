@@ -27,3 +27,8 @@ use schedule::JournalKind;
 fn p1_to_p10_hold_on_sqlite_whoever_is_killed() {
     campaign::run(JournalKind::Sqlite, 8);
 }
+
+#[test]
+fn p1_to_p10_hold_on_postgres_whoever_is_killed() {
+    campaign::run(JournalKind::Postgres, 6);
+}

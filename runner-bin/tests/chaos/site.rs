@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::spawn_blocking;
 use vmpool_core::journal::Journal;
-use vmpool_store::SqliteJournal;
+use vmpool_store::{PostgresJournal, SqliteJournal};
 
 use super::schedule::{Part, Schedule};
 use super::script::{Marks, STAGE_MARK, start_mark};
@@ -193,6 +193,9 @@ impl Site {
     /// # Errors
     /// It can't be opened.
     pub(crate) async fn journal(&self) -> anyhow::Result<Arc<dyn Journal>> {
+        if let Some(url) = &self.database {
+            return Ok(Arc::new(PostgresJournal::connect_read_only(url).await?));
+        }
         let path = self.path().join("state-0").join("vmpool.db");
         let journal = spawn_blocking(move || SqliteJournal::open_read_only(path)).await??;
         Ok(Arc::new(journal))
