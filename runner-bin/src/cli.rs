@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::clone::CloneArgs;
-use crate::explain::{self, ExplainArgs};
+use crate::explain::ExplainArgs;
+use crate::pool::PoolCommand;
 use crate::serve::{self, ServeArgs};
 use crate::sweep::{self, SweepArgs};
 
@@ -18,6 +19,8 @@ vmpool runs CI pipelines on fresh machines that are kept warm.
   vmpool exec pipeline.yml    run another pipeline file
   vmpool validate FILE        check a pipeline file without running it
   vmpool serve                keep pools of machines and run builds on them
+  vmpool pool ls              show its pools, their machines and what waits
+  vmpool explain ID           why a build waits, or what became of it and its machine
 
 `vmpool help` shows every command, `vmpool exec --help` every option with examples.
 ";
@@ -67,14 +70,18 @@ pub(crate) enum Command {
     /// Check pipeline files and say what is wrong, or would not be honoured, and where
     #[command(after_help = "Exit codes: 0 all files can be run; 2 one can't")]
     Validate(ValidateArgs),
+    /// Show the pools of a runner: what they do, what waits, and every machine there ever was
+    Pool {
+        #[command(subcommand)]
+        command: PoolCommand,
+    },
     /// Say what happened to a stage, a machine, an order or a request, and why
-    #[command(after_help = explain::EXAMPLES)]
     Explain(ExplainArgs),
     /// End machines that nobody should have any more
     ///
-    /// Asks the providers of a pool file alone, so it needs no runner and works when the state
-    /// directory is lost. Without --yes nothing is ended. Without --deployment-id only expired
-    /// machines of our own deployment are.
+    /// A runner asks its providers what they have under its name. With --pool they are asked
+    /// directly: that needs no runner, and works when the state directory is lost. Without --yes
+    /// nothing is ended. Without --deployment-id only expired machines of our own deployment are.
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(SweepArgs),
     /// Print shell completions

@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     BadInput,
     /// No machine was to be had, or it was lost.
     NoMachine,
+    /// No runner was to be reached.
+    NoRunner,
     /// Interrupted by a signal.
     Interrupted,
 }
@@ -29,6 +31,7 @@ impl Exit {
             Self::Failed => 1,
             Self::BadInput => 2,
             Self::NoMachine => 3,
+            Self::NoRunner => 4,
             Self::Interrupted => 130,
         }
     }

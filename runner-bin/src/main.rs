@@ -5,13 +5,16 @@
 //! started again.
 
 mod cli;
+mod client;
 mod clone;
 mod exec;
 mod exit;
 mod explain;
 mod interrupt;
+mod messages;
 mod out;
 mod pipeline_file;
+mod pool;
 mod screen;
 mod serve;
 mod sweep;
@@ -46,6 +49,7 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
         Some(Command::Exec(args)) => exec(*args),
         Some(Command::Serve(args)) => serve::serve(*args),
         Some(Command::Validate(args)) => validate::validate(&args),
+        Some(Command::Pool { command }) => on_runtime(pool::pool(&command)),
         Some(Command::Explain(args)) => on_runtime(explain::explain(&args)),
         Some(Command::Sweep(args)) => on_runtime(sweep::sweep(&args)),
         Some(Command::Completions { shell }) => {

@@ -1,65 +1,46 @@
 //! `vmpool explain`: what happened to a stage, a machine, an order or a request,
-//! and why, as the journal of a state directory has it.
+//! and why, as a runner or its journal has it.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use clap::{Args, ValueHint};
-use jiff::Timestamp as Moment;
+use clap::Args;
 use serde_json::json;
-use vmpool_core::Clock;
-use vmpool_core::explain::{ExplainError, Story, explain as tell};
-use vmpool_store::SqliteJournal;
+use vmpool_proto::v1::{ExplainResponse, Moment};
 
-use crate::exit::{Exit, OrExit as _, Stopped};
+use crate::client::{RULE, SourceArgs};
+use crate::exit::{Exit, Stopped};
 use crate::out::say;
-use crate::screen::{human, printable};
+use crate::screen::{human, printable, when};
 
 /// Shown below the options.
-pub(crate) const EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
-  vmpool explain --state /var/lib/vmpool 17                       a stage, by its id
-  vmpool explain --state /var/lib/vmpool local-47c037a2e0f7e9a2   a machine
+  vmpool explain 17                                       a stage, by its id
+  vmpool explain local-47c037a2e0f7e9a2                   a machine
+  vmpool explain 17 --state /var/lib/vmpool --json        also where no runner runs
 
-Exit codes: 0 it is told; 1 the journal can't be read; 2 bad input, or nothing of that id is known";
+Exit codes: 0 it is told; 1 the journal can't be read; 2 bad input, or nothing of that id is \
+known; 4 no runner reachable";
 
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{RULE}"))]
 pub(crate) struct ExplainArgs {
     /// The id of a stage, a machine, an order or a request that waits
     pub(crate) id: String,
 
-    /// Where the runner's journal is; it is only read, also while the runner works
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) state: PathBuf,
-
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-}
 
-/// Opens the journal of a state directory for reading.
-fn journal(state: &Path) -> Result<SqliteJournal, Stopped> {
-    SqliteJournal::open_read_only(state.join("vmpool.db"))
-        .with_context(|| format!("read the journal in {}", state.display()))
-        .or_exit(Exit::BadInput)
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 }
 
 /// Runs the command.
 pub(crate) async fn explain(args: &ExplainArgs) -> Result<Exit, Stopped> {
-    let journal = journal(&args.state)?;
-    let story = tell(&journal, &args.id, Clock::system().now(), &[]).await;
-    let story = story.map_err(|error| {
-        let exit = match error {
-            ExplainError::Journal { .. } => Exit::Failed,
-            _ => Exit::BadInput,
-        };
-        Stopped {
-            exit,
-            error: error.into(),
-        }
-    })?;
+    let source = args.source.open().await?;
+    let story = source.explain(&args.id).await?;
     say(if args.json {
         json(&story)
     } else {
@@ -68,74 +49,71 @@ pub(crate) async fn explain(args: &ExplainArgs) -> Result<Exit, Stopped> {
     Ok(Exit::Success)
 }
 
-fn text(story: &Story) -> String {
-    let mut out = format!("{}\n\n", printable(&story.summary));
+fn text(story: &ExplainResponse) -> String {
+    let mut out = format!("{}\n", printable(&story.summary));
+    if !story.moments.is_empty() {
+        out.push_str("\nwhat happened\n");
+    }
+    let widest = |text: fn(&Moment) -> &str| {
+        let widths = story
+            .moments
+            .iter()
+            .map(|m| printable(text(m)).chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let (of, what) = (widest(|moment| &moment.of), widest(|moment| &moment.what));
     for moment in &story.moments {
         let _ = writeln!(
             out,
-            "{}  {} {}: {}",
-            when(moment.at.0),
+            "  {}  {:of$}  {:what$}  {}",
+            when(moment.at_unix_ms, 3),
             printable(&moment.of),
             printable(&moment.what),
-            printable(&moment.cause)
+            cause(&moment.cause)
         );
     }
     if !story.phases.is_empty() {
-        out.push('\n');
+        out.push_str("\nwhat the time went to\n");
     }
+    let names = story.phases.iter().map(|phase| phase.name.chars().count());
+    let name = names.max().unwrap_or(0);
     for phase in &story.phases {
         let open = if phase.over { "" } else { " so far" };
-        let _ = writeln!(
-            out,
-            "{}: {}{open}",
-            printable(&phase.name),
-            human(phase.took)
-        );
+        let took = human(Duration::from_millis(phase.took_ms));
+        let _ = writeln!(out, "  {:name$}  {took}{open}", printable(&phase.name));
     }
     out
 }
 
-/// A moment in UTC, to the millisecond.
-fn when(unix_ms: u64) -> String {
-    let moment = i64::try_from(unix_ms).map(Moment::from_millisecond);
-    match moment {
-        Ok(Ok(moment)) => format!("{moment:.3}"),
-        _ => "never".to_owned(),
-    }
+/// Further lines (a console's last words) are indented below the first.
+fn cause(cause: &str) -> String {
+    let lines: Vec<_> = cause.lines().map(printable).collect();
+    lines.join("\n      ")
 }
 
-fn json(story: &Story) -> String {
-    let moments: Vec<_> = story
-        .moments
-        .iter()
-        .map(|moment| {
-            json!({
-                "at_unix_ms": moment.at,
-                "of": moment.of,
-                "what": moment.what,
-                "cause": moment.cause,
-            })
+fn json(story: &ExplainResponse) -> String {
+    let moment = |moment: &Moment| {
+        json!({
+            "at_unix_ms": moment.at_unix_ms,
+            "of": moment.of,
+            "what": moment.what,
+            "cause": moment.cause,
         })
-        .collect();
-    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    let phases: Vec<_> = story
-        .phases
-        .iter()
-        .map(|phase| {
-            json!({
-                "name": phase.name,
-                "since_unix_ms": phase.since,
-                "took_ms": millis(phase.took),
-                "over": phase.over,
-            })
+    };
+    let phase = |phase: &vmpool_proto::v1::Phase| {
+        json!({
+            "name": phase.name,
+            "since_unix_ms": phase.since_unix_ms,
+            "took_ms": phase.took_ms,
+            "over": phase.over,
         })
-        .collect();
+    };
     let whole = json!({
         "subject": story.subject,
-        "kind": story.kind.as_str(),
+        "kind": story.kind,
         "summary": story.summary,
-        "moments": moments,
-        "phases": phases,
+        "moments": story.moments.iter().map(moment).collect::<Vec<_>>(),
+        "phases": story.phases.iter().map(phase).collect::<Vec<_>>(),
     });
     format!("{whole}\n")
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::text::{human, printable};
+pub(crate) use self::text::{human, printable, when};
 use crate::exec::events::{Event, Stamped};
 
 /// Most events that are taken before the output is flushed.

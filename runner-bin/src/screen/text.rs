@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::exec::events::{Ended, Outcome, PlannedPipeline};
 use crate::exec::name::Name;
 
@@ -21,6 +23,14 @@ pub(crate) fn human(span: Duration) -> String {
         1_000_000..60_000_000 => format!("{seconds}.{} s", span.subsec_millis() / 100),
         60_000_000..3_600_000_000 => format!("{} m {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// A moment in UTC, with so many digits of its second.
+pub(crate) fn when(unix_ms: u64, digits: usize) -> String {
+    match i64::try_from(unix_ms).map(Timestamp::from_millisecond) {
+        Ok(Ok(moment)) => format!("{moment:.digits$}"),
+        _ => "never".to_owned(),
     }
 }
 

@@ -19,11 +19,12 @@ mod args;
 mod call;
 mod desk;
 mod doors;
+mod grpc;
 mod http;
 mod journal;
 mod logs;
 mod peer;
-mod pools;
+pub(crate) mod pools;
 mod process;
 mod screen;
 mod shift;
@@ -35,3 +36,4 @@ mod wire;
 
 pub(crate) use args::{EXAMPLES, ServeArgs};
 pub(crate) use process::serve;
+pub(crate) use state_dir::StateDir;

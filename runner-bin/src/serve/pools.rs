@@ -70,8 +70,12 @@ pub(crate) fn sources(
     file.pools.iter().map(source).collect()
 }
 
-/// Machines that outlive the runner: they are never attached to it.
-fn provider(spec: &LocalSpec) -> anyhow::Result<LocalProvider> {
+/// Where machines of this host come from. They outlive the runner: they are
+/// never attached to it.
+///
+/// # Errors
+/// This host can't have such machines.
+pub(crate) fn provider(spec: &LocalSpec) -> anyhow::Result<LocalProvider> {
     let provider = match &spec.root {
         Some(root) => LocalProvider::with_root(AgentCommand::ThisProgram, root)?,
         None => LocalProvider::new(AgentCommand::ThisProgram)?,

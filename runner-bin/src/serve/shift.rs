@@ -13,6 +13,7 @@ use vmpool_core::journal::Holder;
 use vmpool_core::runner::{Runner, RunnerParts};
 
 use super::desk::Seat;
+use super::grpc::{self, Service, Tools};
 use super::http;
 use super::journal;
 use super::peer::{Doorman, PeerService};
@@ -32,6 +33,7 @@ const LOCK_AGAIN: Duration = Duration::from_millis(20);
 pub(super) struct Shift {
     runner: Runner,
     agents: Agents,
+    tools: Tools,
     /// Ends the loops that accept connections.
     doors: CancellationToken,
     _lock: Lock,
@@ -77,7 +79,7 @@ impl Shift {
             logs: Arc::new(site.logs.clone()),
             clock: Clock::system(),
             holder: Holder {
-                runner: runner_id,
+                runner: runner_id.clone(),
                 url: site.args.peer_url.clone().unwrap_or_default().into(),
             },
             sharing,
@@ -86,10 +88,19 @@ impl Shift {
         let runner = Runner::start(parts, sources).await;
         let runner = runner.context("start the runner")?;
         site.desk.seat(Seat::Runner(runner.clone()));
+        let doors = CancellationToken::new();
+        let tools = Tools::new(Service {
+            runner: runner.clone(),
+            id: runner_id,
+            owner: site.owner.clone(),
+            deployment: site.authority.deployment().clone(),
+            leaving: doors.clone(),
+        });
         let shift = Self {
             runner,
             agents,
-            doors: CancellationToken::new(),
+            tools,
+            doors,
             _lock: lock,
         };
         shift.open(site)?;
@@ -111,6 +122,9 @@ impl Shift {
             let routes = PeerService::for_runners(site.desk.clone());
             connections.serve_peers(door.open()?, doorman, routes, self.doors.clone());
         }
+        self.tools.open(doors.grpc.open()?);
+        site.state
+            .serves_tools_at(&grpc::url(doors.grpc.address()))?;
         Ok(())
     }
 
@@ -121,7 +135,7 @@ impl Shift {
     /// A dropped call leaves the runner stopping; the lock is free.
     pub(super) async fn end(self) {
         self.doors.cancel();
-        self.runner.hand_over().await;
+        tokio::join!(self.runner.hand_over(), self.tools.ended());
         self.agents.shutdown().await;
     }
 }

@@ -7,6 +7,7 @@
 //! trust.pem   the deployment's CA and keys, unless they are elsewhere
 //! vmpool.db   the journal, unless it is elsewhere
 //! logs/       the logs of steps, unless they are elsewhere
+//! grpc-url    where tools reach the runner, or reached the last one
 //! ```
 //!
 //! Invariant: nobody but its owner can read or replace anything in it.
@@ -20,6 +21,7 @@ use vmpool_core::RunnerId;
 
 const LOCK: &str = "lock";
 const RUNNER_ID: &str = "runner-id";
+const GRPC_URL: &str = "grpc-url";
 
 /// Why a state directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +143,23 @@ impl StateDir {
             }
             Err(source) => Err(file_error("read", &path, source)),
         }
+    }
+
+    /// Writes down where tools reach the runner that works here. The lock must
+    /// be held. Blocks.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(crate) fn serves_tools_at(&self, url: &str) -> Result<(), StateError> {
+        self.write(GRPC_URL, url)
+    }
+
+    /// Where tools reach the runner that works in the directory `path`, or
+    /// worked there last, and its id. Blocks.
+    pub(crate) fn last_runner(path: &Path) -> Option<(String, String)> {
+        let read = |name| fs::read_to_string(path.join(name)).ok();
+        let (url, id) = (read(GRPC_URL)?, read(RUNNER_ID)?);
+        Some((url.trim().to_owned(), id.trim().to_owned()))
     }
 
     /// Writes a file in one step: it is there whole and durable, or not at all.

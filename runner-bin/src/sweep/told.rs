@@ -3,70 +3,82 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use jiff::Timestamp as Moment;
 use serde_json::json;
+use vmpool_proto::v1::{SweepMachine, SweepOther, SweepResponse};
 
-use super::{Report, SweepArgs};
-use crate::screen::printable;
+use super::SweepArgs;
+use crate::screen::{printable, when};
 
 /// For a person.
-pub(super) fn text(report: &Report, args: &SweepArgs) -> String {
+pub(super) fn text(swept: &SweepResponse, args: &SweepArgs) -> String {
     let mut out = String::new();
-    let name = printable(report.owner.as_str());
-    let id = report.ours.as_ref().map(|id| format!("id {id}"));
-    let id = id.as_deref().unwrap_or("whose id is not known here");
+    let name = printable(&swept.owner);
+    let id = if swept.deployment_id.is_empty() {
+        "whose id is not known here".to_owned()
+    } else {
+        format!("id {}", printable(&swept.deployment_id))
+    };
     let _ = writeln!(out, "deployment {name}, {id}");
-    for swept in &report.swept {
-        let machine = &swept.machine;
-        let did = match (&swept.failed, report.act) {
-            (Some(why), _) => format!("could not be ended: {}", printable(why)),
-            (None, true) => "ends".to_owned(),
-            (None, false) => "would be ended".to_owned(),
+    for machine in &swept.ended {
+        let did = match (machine.failed.as_str(), swept.acted) {
+            ("", true) => "ends".to_owned(),
+            ("", false) => "would be ended".to_owned(),
+            (why, _) => format!("could not be ended: {}", printable(why)),
         };
         let _ = writeln!(
             out,
             "machine {} of pool {}, deployment id {}, expires {}: {did}, because {}",
-            printable(machine.id.as_str()),
-            printable(machine.pool.as_str()),
-            printable(machine.deployment.as_str()),
-            moment(machine.expires_at.0),
-            machine.why
+            printable(&machine.id),
+            printable(&machine.pool),
+            printable(&machine.deployment_id),
+            when(machine.expires_at_unix_ms, 0),
+            printable(&machine.why)
         );
     }
-    if report.swept.is_empty() {
+    if swept.ended.is_empty() {
         out.push_str("nothing to end\n");
-    } else if !report.act {
-        let _ = writeln!(out, "to end them: {}", command(report, args, None));
+    } else if !swept.acted {
+        let _ = writeln!(out, "to end them: {}", command(args, None));
     }
-    for other in &report.others {
-        let id = printable(other.deployment.as_str());
+    for other in &swept.others {
+        let id = printable(&other.deployment_id);
+        let machines = match other.machines {
+            1 => "1 machine".to_owned(),
+            machines => format!("{machines} machines"),
+        };
         let _ = writeln!(
             out,
-            "another deployment of this name, id {id}: {} machines, {} of them expired\n  \
-             to end them: {}",
-            other.machines,
+            "another deployment of this name, id {id}: {machines}, {} expired\n  to end them: {}",
             other.expired,
-            command(report, args, Some(&id))
+            command(args, Some(&id))
         );
     }
     out
 }
 
 /// The command that ends what was shown.
-fn command(report: &Report, args: &SweepArgs, other: Option<&str>) -> String {
-    let mut command = format!("vmpool sweep --pool {}", quoted(&args.pool));
-    for (option, folder) in [("--state", &args.state), ("--trust", &args.trust)] {
-        if let Some(folder) = folder {
-            let _ = write!(command, " {option} {}", quoted(folder));
+fn command(args: &SweepArgs, other: Option<&str>) -> String {
+    let mut command = "vmpool sweep".to_owned();
+    let paths = [
+        ("--pool", &args.pool),
+        ("--state", &args.state),
+        ("--trust", &args.trust),
+    ];
+    for (option, path) in paths {
+        if let Some(path) = path {
+            let _ = write!(command, " {option} {}", quoted(path));
         }
     }
-    if args.deployment.is_some() {
-        let name = Path::new(report.owner.as_str());
-        let _ = write!(command, " --deployment {}", quoted(name));
-    }
     let id = other.or(args.deployment_id.as_deref());
-    if let Some(id) = id {
-        let _ = write!(command, " --deployment-id {}", quoted(Path::new(id)));
+    let words = [
+        ("--runner", args.runner.as_deref()),
+        ("--deployment", args.deployment.as_deref()),
+        ("--deployment-id", id),
+    ];
+    for (option, word) in words {
+        if let Some(word) = word {
+            let _ = write!(command, " {option} {}", quoted(Path::new(word)));
+        }
     }
     command.push_str(" --yes");
     command
@@ -83,48 +95,33 @@ fn quoted(word: &Path) -> String {
     }
 }
 
-fn moment(unix_ms: u64) -> String {
-    let moment = i64::try_from(unix_ms).map(Moment::from_millisecond);
-    match moment {
-        Ok(Ok(moment)) => format!("{moment:.0}"),
-        _ => "never".to_owned(),
-    }
-}
-
 /// For a program.
-pub(super) fn json(report: &Report) -> String {
-    let machines: Vec<_> = report
-        .swept
-        .iter()
-        .map(|swept| {
-            json!({
-                "id": swept.machine.id,
-                "pool": swept.machine.pool,
-                "deployment_id": swept.machine.deployment,
-                "expires_at_unix_ms": swept.machine.expires_at,
-                "why": swept.machine.why.to_string(),
-                "failed": swept.failed,
-            })
+pub(super) fn json(swept: &SweepResponse) -> String {
+    let or_null = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let machine = |machine: &SweepMachine| {
+        json!({
+            "id": machine.id,
+            "pool": machine.pool,
+            "deployment_id": machine.deployment_id,
+            "expires_at_unix_ms": machine.expires_at_unix_ms,
+            "why": machine.why,
+            "failed": or_null(&machine.failed),
         })
-        .collect();
-    let others: Vec<_> = report
-        .others
-        .iter()
-        .map(|other| {
-            json!({
-                "deployment_id": other.deployment,
-                "machines": other.machines,
-                "expired": other.expired,
-            })
+    };
+    let other = |other: &SweepOther| {
+        json!({
+            "deployment_id": other.deployment_id,
+            "machines": other.machines,
+            "expired": other.expired,
         })
-        .collect();
+    };
     let whole = json!({
-        "owner": report.owner,
-        "deployment_id": report.ours,
-        "ended": report.act,
-        "machines": machines,
-        "others": others,
-        "troubles": report.troubles,
+        "owner": swept.owner,
+        "deployment_id": or_null(&swept.deployment_id),
+        "ended": swept.acted,
+        "machines": swept.ended.iter().map(machine).collect::<Vec<_>>(),
+        "others": swept.others.iter().map(other).collect::<Vec<_>>(),
+        "troubles": swept.troubles,
     });
     format!("{whole}\n")
 }

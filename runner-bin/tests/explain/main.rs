@@ -47,7 +47,7 @@ async fn p3_a_request_that_got_no_machine_is_told_while_the_journal_is_in_use() 
     assert!(output.status.success(), "{output:?}");
     assert!(said.starts_with("stage 17 got no machine after 0 ms: the provider has no capacity\n"));
     assert!(
-        said.contains("stage 17 waits: no machine of pool linux is ready"),
+        said.contains("stage 17  waits    no machine of pool linux is ready"),
         "{said}"
     );
 

@@ -1,0 +1,33 @@
+//! The options that say whom to ask.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+/// Shown below the options of every command that has them.
+pub(crate) const RULE: &str = "\
+Whom it asks: with --runner that runner alone; with --state the runner that works there, and if \
+none answers, its journal; with --journal alone that journal; else the runner at \
+http://127.0.0.1:3001. A journal is only read, and knows nothing of what waits now, nor of what \
+the providers have";
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Whom it asks")]
+pub(crate) struct SourceArgs {
+    /// A runner, by the address of its --grpc-listen [default: http://127.0.0.1:3001]
+    #[arg(long, value_name = "URL", conflicts_with = "state", value_hint = ValueHint::Url)]
+    pub(crate) runner: Option<String>,
+
+    /// The state directory of a runner: it is asked, or its journal read if none runs
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state: Option<PathBuf>,
+
+    /// A journal that several runners share, as postgres://USER@HOST/DATABASE
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "VMPOOL_JOURNAL",
+        hide_env_values = true
+    )]
+    pub(crate) journal: Option<String>,
+}

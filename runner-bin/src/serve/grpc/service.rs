@@ -1,0 +1,185 @@
+//! The calls of `vmpool.v1`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+use vmpool_core::explain::{ExplainError, explain};
+use vmpool_core::ledger::Ledger;
+use vmpool_core::pool::PoolStatus;
+use vmpool_core::runner::{PoolStanding, Runner};
+use vmpool_core::sweep::{Question, sweep};
+use vmpool_core::{Clock, DeploymentId, Owner, PoolName, RunnerId};
+use vmpool_proto::v1;
+use vmpool_proto::v1::runner_server;
+
+use super::ledger::{Lines, lines, unchecked};
+use super::watch::{Statuses, statuses};
+use crate::messages;
+
+/// How long the journal may take to be read for one answer.
+pub(super) const READING: Duration = Duration::from_secs(30);
+
+/// Answers tools for one runner, as long as it has its pools.
+#[derive(Debug, Clone)]
+pub(in crate::serve) struct Service {
+    pub(in crate::serve) runner: Runner,
+    pub(in crate::serve) id: RunnerId,
+    pub(in crate::serve) owner: Owner,
+    pub(in crate::serve) deployment: DeploymentId,
+    /// Cancelled when the runner gives its pools up.
+    pub(in crate::serve) leaving: CancellationToken,
+}
+
+/// The runner is left: whoever asks should ask the next one.
+pub(super) fn moved() -> Status {
+    Status::unavailable("the runner hands over or stops: connect again")
+}
+
+#[tonic::async_trait]
+impl runner_server::Runner for Service {
+    type WatchStream = Statuses;
+    type LedgerStream = Lines;
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let pool = self.pool(&request.into_inner().pool)?;
+        Ok(Response::new(self.pools(pool.as_ref())?))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Statuses>, Status> {
+        let pool = self.pool(&request.into_inner().pool)?;
+        Ok(Response::new(statuses(self.clone(), pool)))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let subject = request.into_inner().subject;
+        let (journal, now) = (self.runner.journal(), Clock::system().now());
+        let live = self.live();
+        let told = timeout(READING, explain(&**journal, &subject, now, &live)).await;
+        let told = told.map_err(|_| silent_journal())?;
+        let story = told.map_err(|error| {
+            let code = match error {
+                ExplainError::BadId { .. } => Code::InvalidArgument,
+                ExplainError::Unknown { .. } => Code::NotFound,
+                _ => Code::Unavailable,
+            };
+            Status::new(code, format!("{:#}", anyhow::Error::new(error)))
+        })?;
+        Ok(Response::new(messages::story(story)))
+    }
+
+    async fn ledger(&self, request: Request<v1::LedgerRequest>) -> Result<Response<Lines>, Status> {
+        let pool = parse(&request.into_inner().pool)?;
+        let live = self.live();
+        let unchecked = unchecked(&self.runner.status(), pool.as_ref());
+        let ledger = Ledger::of(Arc::clone(self.runner.journal()))
+            .only(pool)
+            .with_unaccounted(&live);
+        Ok(Response::new(lines(
+            ledger,
+            unchecked,
+            self.leaving.clone(),
+        )))
+    }
+
+    async fn sweep(
+        &self,
+        request: Request<v1::SweepRequest>,
+    ) -> Result<Response<v1::SweepResponse>, Status> {
+        let request = request.into_inner();
+        let named = match request.deployment_id.as_str() {
+            "" => None,
+            id => Some(DeploymentId::parse(id)),
+        };
+        let named = named.transpose();
+        let named =
+            named.map_err(|error| Status::invalid_argument(format!("deployment_id: {error}")))?;
+        let question = Question {
+            owner: &self.owner,
+            ours: Some(&self.deployment),
+            named: named.as_ref(),
+            now: Clock::system().now(),
+        };
+        let sources = self.runner.sources().iter();
+        let providers: Vec<_> = sources.map(|source| Arc::clone(&source.provider)).collect();
+        let report = sweep(&providers, &question, request.act).await;
+        let ended = report.swept.iter().filter(|swept| swept.failed.is_none());
+        if request.act {
+            let (asked, ended) = (report.swept.len(), ended.count());
+            tracing::info!(named = ?question.named, asked, ended, "swept as a tool asked for");
+        }
+        Ok(Response::new(messages::swept(
+            report,
+            &question,
+            request.act,
+        )))
+    }
+}
+
+impl Service {
+    /// All pools, or one, as they are now.
+    pub(super) fn pools(&self, pool: Option<&PoolName>) -> Result<v1::StatusResponse, Status> {
+        if self.leaving.is_cancelled() {
+            return Err(moved());
+        }
+        let standings = self.runner.status().into_iter();
+        let wanted = standings.filter(|standing| pool.is_none_or(|name| standing.name == *name));
+        let pools: Vec<_> = wanted.map(messages::standing).collect();
+        if let (Some(pool), true) = (pool, pools.is_empty()) {
+            return Err(Status::not_found(format!("there is no pool {pool} here")));
+        }
+        let troubles = self.runner.troubles().into_iter();
+        Ok(v1::StatusResponse {
+            runner_id: self.id.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            owner: self.owner.to_string(),
+            deployment_id: self.deployment.to_string(),
+            at_unix_ms: Clock::system().now().0,
+            pools,
+            troubles: troubles.map(messages::trouble).collect(),
+        })
+    }
+
+    /// The pool of this name, which must be known here; none: all.
+    fn pool(&self, name: &str) -> Result<Option<PoolName>, Status> {
+        let pool = parse(name)?;
+        match &pool {
+            // Fails where there is no such pool.
+            Some(_) => self.pools(pool.as_ref()).map(|_| pool),
+            None => Ok(None),
+        }
+    }
+
+    /// The pools that are ours.
+    fn live(&self) -> Vec<PoolStatus> {
+        let standings = self.runner.status().into_iter();
+        standings
+            .filter_map(|standing: PoolStanding| standing.status)
+            .collect()
+    }
+}
+
+fn parse(pool: &str) -> Result<Option<PoolName>, Status> {
+    if pool.is_empty() {
+        return Ok(None);
+    }
+    let parsed = PoolName::parse(pool);
+    parsed
+        .map(Some)
+        .map_err(|error| Status::invalid_argument(format!("pool: {error}")))
+}
+
+pub(super) fn silent_journal() -> Status {
+    Status::unavailable("the journal does not answer")
+}
