@@ -1,154 +1,170 @@
 //! Hides secret values in a stream of bytes, however the stream is cut into writes.
 //!
 //! A [`Masker`] is fed chunk by chunk and gives back the same text with every
-//! secret replaced by [`MASK`]. It knows nothing of files, pipes or processes.
+//! secret replaced by its [`Style`]'s mask. It knows nothing of files, pipes or
+//! processes.
+//!
+//! ```text
+//! bytes ─► values (Aho-Corasick over the whole stream) ─► expressions (line by line) ─► bytes
+//! ```
 //!
 //! Invariants:
 //! - The output does not depend on where the input was cut: it equals the
 //!   whole text masked in one go, leftmost match first, the longest where
-//!   several begin at one place.
+//!   several values begin at one place.
 //! - A byte that may be the beginning of a secret is held back until the
 //!   following bytes, or the end of the stream, decide. So a prompt that ends
 //!   like a secret begins shows late, by a few characters; a secret printed
 //!   one byte at a time shows nothing.
-//! - No more than the longest pattern, less one byte, is ever held back.
+//! - No more than the longest pattern, less one byte, is ever held back for the
+//!   values; for expressions, if there are any, no more than a line or 32 KiB.
 
+mod expressions;
 mod patterns;
+mod spellings;
+mod values;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
+use serde::{Deserialize, Serialize};
 
-use patterns::Patterns;
+pub use expressions::Expressions;
+use expressions::Lines;
+use values::Values;
 
 /// What stands in the output for a secret, whatever the secret's length.
-pub const MASK: &[u8] = b"******";
+pub const MASK: &[u8] = Style::Plain.mask();
 
-/// Patterns of more bytes than this in all are matched by the slower automaton
-/// that needs a few bytes a state, instead of a full table of transitions.
-const TABLE_LIMIT: usize = 8 * 1024;
-
-/// The secrets of a step could not be made into a search.
-#[derive(Debug, thiserror::Error)]
-#[error("build the search for {count} secrets")]
-pub struct MaskError {
-    count: usize,
-    #[source]
-    source: aho_corasick::BuildError,
+/// What a secret is replaced with, and which lines of a value are secrets too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// Six stars. Of a value with several lines each line of four or more
+    /// characters is hidden too, because tools print keys line by line; shorter
+    /// ones (`{`, `EOF`) would make every log unreadable.
+    #[default]
+    Plain,
+    /// Fourteen stars, and lines from two characters on, as the incumbent's
+    /// agent has it.
+    Incumbent,
 }
 
-/// Masks one stream. What counts as a secret in the text is said at [`Masker::new`].
+impl Style {
+    /// What stands for a secret.
+    pub const fn mask(self) -> &'static [u8] {
+        match self {
+            Self::Plain => b"******",
+            Self::Incumbent => b"**************",
+        }
+    }
+
+    /// A line of a value with several lines is hidden from this many characters on.
+    const fn line_min(self) -> usize {
+        match self {
+            Self::Plain => 4,
+            Self::Incumbent => 2,
+        }
+    }
+}
+
+/// What is to be hidden could not be made into a search.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MaskError {
+    /// The values are too many.
+    #[error("build the search for {count} patterns of secrets")]
+    Values {
+        /// The patterns: each value has several spellings.
+        count: usize,
+        /// What the search said.
+        #[source]
+        source: Box<aho_corasick::BuildError>,
+    },
+    /// An expression is not one, or too large.
+    #[error("compile expression {number} of those that the log is cleaned of")]
+    Expression {
+        /// Its number in the list, from 1.
+        number: usize,
+        /// What is wrong with it.
+        #[source]
+        source: Box<regex_automata::meta::BuildError>,
+    },
+    /// There are more expressions than are taken.
+    #[error("compile {count} expressions that the log is cleaned of: more than {most}")]
+    ManyExpressions {
+        /// The expressions given.
+        count: usize,
+        /// The limit.
+        most: usize,
+    },
+}
+
+/// Masks one stream. What counts as a secret in the text is said at [`Masker::styled`].
+#[derive(Debug)]
 pub struct Masker {
-    search: Option<AhoCorasick>,
-    patterns: Patterns,
-    held: Vec<u8>,
+    values: Values,
+    expressions: Option<Lines>,
+    /// What has passed the values and goes on to the expressions.
+    between: Vec<u8>,
 }
 
 impl Masker {
-    /// Hides these values, with surrounding white space taken off.
-    ///
-    /// Of a value with several lines each line of four or more characters is
-    /// hidden too, because tools print keys line by line; shorter ones (`{`,
-    /// `EOF`) would make every log unreadable. Empty values and those of a
-    /// single character are not hidden: they keep nothing secret and would
-    /// blank out the log.
+    /// Hides these values in the plain style; see [`Masker::styled`].
     pub fn new<V: AsRef<str>>(values: impl IntoIterator<Item = V>) -> Result<Self, MaskError> {
-        let patterns = Patterns::of(values);
-        let search = if patterns.is_empty() {
-            None
-        } else {
-            Some(build(&patterns)?)
-        };
+        Self::styled(Style::Plain, values)
+    }
+
+    /// Hides these values, with surrounding white space taken off, and what the
+    /// style says of their lines.
+    ///
+    /// Empty values and those of a single byte are not hidden: they keep
+    /// nothing secret and would blank out the log. A value is hidden as it is
+    /// and as it looks quoted for a shell, in JSON, in a URL and in base64, there at any
+    /// place of a longer text and wrapped as `base64` and PEM files wrap it. Of a value
+    /// that is a JSON document each longer string is hidden too.
+    pub fn styled<V: AsRef<str>>(
+        style: Style,
+        values: impl IntoIterator<Item = V>,
+    ) -> Result<Self, MaskError> {
         Ok(Self {
-            search,
-            patterns,
-            held: Vec::new(),
+            values: Values::new(style, values)?,
+            expressions: None,
+            between: Vec::new(),
         })
+    }
+
+    /// Hides what these expressions match in a line, too, by the same mask.
+    pub fn and_expressions(mut self, expressions: &Expressions) -> Self {
+        let mask = self.values.style().mask();
+        self.expressions = (!expressions.is_empty()).then(|| Lines::new(expressions, mask));
+        self
+    }
+
+    /// Hides these values too, from the first byte on that was not yet given out.
+    pub fn add<V: AsRef<str>>(
+        &mut self,
+        values: impl IntoIterator<Item = V>,
+    ) -> Result<(), MaskError> {
+        self.values.add(values)
     }
 
     /// Takes the next bytes of the stream and appends to `out` what is decided by now.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        let Some(search) = &self.search else {
-            out.extend_from_slice(chunk);
-            return;
+        let Some(expressions) = &mut self.expressions else {
+            return self.values.push(chunk, out);
         };
-        if self.held.is_empty() {
-            let decided = mask_decided(search, &self.patterns, chunk, out);
-            self.held.extend_from_slice(&chunk[decided..]);
-        } else {
-            self.held.extend_from_slice(chunk);
-            let decided = mask_decided(search, &self.patterns, &self.held, out);
-            self.held.drain(..decided);
-        }
+        self.values.push(chunk, &mut self.between);
+        expressions.push(&self.between, out);
+        self.between.clear();
     }
 
     /// The stream is over: appends what was held back. The masker may then begin another stream.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
-        if let Some(search) = &self.search {
-            let mut at = 0;
-            for found in search.find_iter(&self.held) {
-                out.extend_from_slice(&self.held[at..found.start()]);
-                out.extend_from_slice(MASK);
-                at = found.end();
-            }
-            out.extend_from_slice(&self.held[at..]);
-        }
-        self.held.clear();
-    }
-}
-
-/// Shows how much is hidden, never what.
-impl std::fmt::Debug for Masker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Masker")
-            .field("patterns", &self.patterns.as_slice().len())
-            .field("held", &self.held.len())
-            .finish_non_exhaustive()
-    }
-}
-
-fn build(patterns: &Patterns) -> Result<AhoCorasick, MaskError> {
-    let bytes: usize = patterns.as_slice().iter().map(Vec::len).sum();
-    let kind = if bytes <= TABLE_LIMIT {
-        AhoCorasickKind::DFA
-    } else {
-        AhoCorasickKind::ContiguousNFA
-    };
-    AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostLongest)
-        .kind(Some(kind))
-        .build(patterns.as_slice())
-        .map_err(|source| MaskError {
-            count: patterns.as_slice().len(),
-            source,
-        })
-}
-
-/// Appends the masked form of all of `text` that no later byte can change, and
-/// returns where the undecided rest begins.
-fn mask_decided(
-    search: &AhoCorasick,
-    patterns: &Patterns,
-    text: &[u8],
-    out: &mut Vec<u8>,
-) -> usize {
-    let mut at = 0;
-    let mut open = patterns.first_open(text, at);
-    loop {
-        match search.find(Input::new(text).span(at..text.len())) {
-            // Nothing before this match is open and neither is its own start,
-            // so no other match can come before it or be longer.
-            Some(found) if found.start() < open => {
-                out.extend_from_slice(&text[at..found.start()]);
-                out.extend_from_slice(MASK);
-                at = found.end();
-                if open < at {
-                    open = patterns.first_open(text, at);
-                }
-            }
-            _ => {
-                out.extend_from_slice(&text[at..open]);
-                return open;
-            }
-        }
+        let Some(expressions) = &mut self.expressions else {
+            return self.values.finish(out);
+        };
+        self.values.finish(&mut self.between);
+        expressions.push(&self.between, out);
+        expressions.finish(out);
+        self.between.clear();
     }
 }
 

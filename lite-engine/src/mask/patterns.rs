@@ -1,14 +1,14 @@
 //! Which byte strings are hidden for a set of secret values, and whether a
 //! text's end may be the beginning of one of them.
-//!
-//! Other spellings of a value (base64, URL-encoded, quoted) belong into
-//! [`Patterns::of`]; nothing else would change.
 
-/// A line of a value with several lines is hidden from this many characters on.
-const LINE_MIN: usize = 4;
+use super::Style;
+use super::spellings;
 
 /// A whole value is hidden from this many bytes on.
 const VALUE_MIN: usize = 2;
+
+/// A string in a value that is a JSON document is hidden from this many bytes on.
+const STRING_MIN: usize = 8;
 
 /// Distinct patterns in byte order, none of them empty.
 pub(super) struct Patterns {
@@ -18,39 +18,54 @@ pub(super) struct Patterns {
 }
 
 impl Patterns {
-    /// The patterns of these values, as [`super::Masker::new`] says.
-    pub(super) fn of<V: AsRef<str>>(values: impl IntoIterator<Item = V>) -> Self {
-        let mut sorted = Vec::new();
+    /// The patterns of these values, as [`super::Masker::styled`] says.
+    pub(super) fn of<V: AsRef<str>>(style: Style, values: impl IntoIterator<Item = V>) -> Self {
+        let mut patterns = Vec::new();
         for value in values {
             let value = value.as_ref().trim();
-            if value.len() >= VALUE_MIN {
-                sorted.push(value.as_bytes().to_vec());
+            if value.len() < VALUE_MIN {
+                continue;
             }
+            spellings::of_value(value, &mut patterns);
             if value.contains('\n') {
-                let lines = value.lines().map(str::trim);
-                sorted.extend(
-                    lines
-                        .filter(|line| line.chars().count() >= LINE_MIN)
-                        .map(|line| line.as_bytes().to_vec()),
-                );
+                value
+                    .lines()
+                    .map(str::trim)
+                    .filter(|line| line.chars().count() >= style.line_min())
+                    .for_each(|line| spellings::of_line(line, &mut patterns));
+            }
+            if value.starts_with(['{', '[']) {
+                strings_of(value, &mut |string| {
+                    let string = string.trim();
+                    if string.len() >= STRING_MIN {
+                        spellings::of_value(string, &mut patterns);
+                    }
+                });
             }
         }
-        sorted.sort_unstable();
-        sorted.dedup();
+        Self::sorted(patterns)
+    }
+
+    /// These and those.
+    pub(super) fn and(&self, other: Self) -> Self {
+        let mut patterns = other.sorted;
+        patterns.extend_from_slice(&self.sorted);
+        Self::sorted(patterns)
+    }
+
+    fn sorted(mut patterns: Vec<Vec<u8>>) -> Self {
+        patterns.sort_unstable();
+        patterns.dedup();
         let mut begins = [false; 256];
-        for pattern in &sorted {
+        for pattern in &patterns {
             begins[usize::from(pattern[0])] = true;
         }
-        let longest = sorted.iter().map(Vec::len).max().unwrap_or(0);
+        let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
         Self {
-            sorted,
+            sorted: patterns,
             begins,
             longest,
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.sorted.is_empty()
     }
 
     pub(super) fn as_slice(&self) -> &[Vec<u8>] {
@@ -78,5 +93,23 @@ impl Patterns {
         self.sorted
             .get(next)
             .is_some_and(|pattern| pattern.starts_with(tail))
+    }
+}
+
+/// Calls with each string of a JSON document; of anything else, nothing.
+fn strings_of(text: &str, found: &mut impl FnMut(&str)) {
+    let Ok(document) = serde_json::from_str(text) else {
+        return;
+    };
+    let mut left: Vec<serde_json::Value> = vec![document];
+    while let Some(value) = left.pop() {
+        match value {
+            serde_json::Value::String(string) => found(&string),
+            serde_json::Value::Array(values) => left.extend(values),
+            serde_json::Value::Object(members) => {
+                left.extend(members.into_iter().map(|(_, value)| value));
+            }
+            _ => {}
+        }
     }
 }
