@@ -10,6 +10,7 @@
 //! [`holder::run_holder_if_asked`], and then [`run`].
 
 mod agent;
+pub mod compat;
 pub mod config;
 pub mod enrol;
 pub mod holder;
@@ -23,5 +24,6 @@ pub mod output;
 mod process;
 mod records;
 pub mod supervisor;
+mod user;
 
 pub use agent::{Agent, AgentEnd, AgentError, Service, TakeUpError, run, run_to_end, serve};

@@ -183,6 +183,8 @@ impl StepInput {
             user: self.user,
             timeout: self.timeout,
             detached: false,
+            grace: None,
+            preamble: String::new(),
         }
     }
 }

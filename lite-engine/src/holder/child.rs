@@ -14,12 +14,12 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
-    ForkResult, Gid, Group, Pid, Uid, User, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork,
-    getegid, geteuid, initgroups, pipe2, setgid, setgroups, setpgid, setuid,
+    ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, pipe2, setpgid,
 };
 
 use super::messages::Order;
 use super::nursery::default_action;
+use crate::user::Account;
 
 /// Where programs are looked for when the step has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -128,7 +128,9 @@ impl Program {
             .and_then(|()| dup2_stderr(output))
             .map_err(|errno| format!("connect the output: {}", errno.desc()))?;
         if let Some(user) = &order.user {
-            become_user(user).map_err(|reason| format!("user {user}: {reason}"))?;
+            Account::find(user)
+                .and_then(Account::become_it)
+                .map_err(|reason| format!("user {user}: {reason}"))?;
         }
         let workdir = &order.workdir;
         nix::unistd::chdir(workdir).map_err(|errno| {
@@ -167,43 +169,4 @@ fn reset_signals() -> nix::Result<()> {
         default_action(signal)?;
     }
     SigSet::empty().thread_set_mask()
-}
-
-/// Becomes `name`, `uid`, `name:group` or `uid:gid`, with the user's groups.
-fn become_user(user: &str) -> Result<(), String> {
-    let (user, group) = user
-        .split_once(':')
-        .map_or((user, None), |(u, g)| (u, Some(g)));
-    let known = match user.parse() {
-        Ok(uid) => User::from_uid(Uid::from_raw(uid)),
-        Err(_) => User::from_name(user),
-    };
-    let known = known.map_err(|errno| errno.desc().to_owned())?;
-    let uid = known
-        .as_ref()
-        .map(|known| known.uid)
-        .or_else(|| user.parse().ok().map(Uid::from_raw));
-    let uid = uid.ok_or("no such user")?;
-    let gid = match group {
-        Some(group) => group_id(group)?,
-        None => known
-            .as_ref()
-            .map_or_else(|| Gid::from_raw(uid.as_raw()), |known| known.gid),
-    };
-    if (uid, gid) == (geteuid(), getegid()) {
-        return Ok(());
-    }
-    let name = known.and_then(|known| CString::new(known.name).ok());
-    name.map_or_else(|| setgroups(&[gid]), |name| initgroups(&name, gid))
-        .and_then(|()| setgid(gid))
-        .and_then(|()| setuid(uid))
-        .map_err(|errno| errno.desc().to_owned())
-}
-
-fn group_id(group: &str) -> Result<Gid, String> {
-    if let Ok(gid) = group.parse() {
-        return Ok(Gid::from_raw(gid));
-    }
-    let known = Group::from_name(group).map_err(|errno| errno.desc().to_owned())?;
-    Ok(known.ok_or("no such group")?.gid)
 }

@@ -67,6 +67,8 @@ pub(super) struct Hold<'a> {
     course: Course,
     signals: SignalFd,
     secrets: &'a [String],
+    /// The log begins with it.
+    preamble: &'a str,
     /// Made at the first output, because that takes as long as a short step.
     masker: Option<Masker>,
     log: LogWriter,
@@ -92,6 +94,7 @@ impl<'a> Hold<'a> {
             course: Course::new(order.timeout, order.grace, order.detached),
             signals,
             secrets: &order.secrets,
+            preamble: &order.preamble,
             masker: None,
             log: LogWriter::new(&order.host.join(LOGS), &order.name, order.log_space),
             output_closed: false,
@@ -105,8 +108,8 @@ impl<'a> Hold<'a> {
     /// Lets the step go and holds it until it is over; how it ended, and where its log ends.
     pub(super) fn see_to_end(mut self) -> (StepStatus, u64) {
         let ended = self
-            .step
-            .open()
+            .write_preamble()
+            .and_then(|()| self.step.open())
             .and_then(|()| {
                 self.course.begin(Instant::now());
                 self.until_no_process_is_left()
@@ -123,6 +126,17 @@ impl<'a> Hold<'a> {
             |()| self.course.status(),
         );
         (status, self.log.offset())
+    }
+
+    fn write_preamble(&mut self) -> io::Result<()> {
+        if self.preamble.is_empty() {
+            return Ok(());
+        }
+        // A text of its own: no secret begins in it and ends in the output.
+        let mut masker = Masker::new(self.secrets).map_err(io::Error::other)?;
+        masker.push(self.preamble.as_bytes(), &mut self.pending);
+        masker.finish(&mut self.pending);
+        self.flush(false)
     }
 
     fn until_no_process_is_left(&mut self) -> io::Result<()> {

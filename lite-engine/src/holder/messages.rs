@@ -36,6 +36,8 @@ pub(crate) struct Order {
     pub(crate) timeout: Option<Duration>,
     /// From the request to end to the use of force.
     pub(crate) grace: Duration,
+    /// The log begins with it.
+    pub(crate) preamble: String,
     /// What the step leaves running belongs to it, and the step lasts as long.
     pub(crate) detached: bool,
     pub(crate) log_space: LogSpace,

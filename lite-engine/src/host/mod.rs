@@ -57,6 +57,7 @@ use nursery::Nursery;
 
 pub(crate) use remove::remove;
 pub use stage::{CleanupError, PlannedFile, StageError, StagePlan};
+pub(crate) use start::file_name;
 pub use start::{StartError, StepOrder};
 pub use step::{Cancel, RunningStep, WaitError};
 

@@ -40,6 +40,10 @@ pub struct StepOrder {
     pub timeout: Option<Duration>,
     /// Lasts as long as any of its processes, not just as long as its main one.
     pub detached: bool,
+    /// How long it may take to end by itself once it has to; `None`: as the host's.
+    pub grace: Option<Duration>,
+    /// What its log begins with, secrets masked as in the rest.
+    pub preamble: String,
 }
 
 /// Shows neither environment nor arguments: both may hold secrets.
@@ -273,7 +277,8 @@ impl Shared {
                 .map(|secret| secret.expose().to_owned())
                 .collect(),
             timeout: order.timeout,
-            grace: self.config.grace,
+            grace: order.grace.unwrap_or(self.config.grace),
+            preamble: order.preamble,
             detached: order.detached,
             log_space: self.config.log_space,
         }
@@ -290,7 +295,7 @@ impl Shared {
 }
 
 /// A step's name in files: its id as far as file names allow, else its hash.
-pub(super) fn file_name(id: &StepId) -> String {
+pub(crate) fn file_name(id: &StepId) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let id = id.as_str();
     if id.len() <= 64 && !id.is_empty() && id.as_bytes().iter().all(plain) {

@@ -74,6 +74,8 @@ impl Machine {
             user: None,
             timeout: None,
             detached: false,
+            grace: None,
+            preamble: String::new(),
         }
     }
 

@@ -1,0 +1,346 @@
+//! One stage of the incumbent's protocol: its setup, and its steps from being
+//! asked for to being answered, kept on the disk.
+//!
+//! ```text
+//! asked ──► running ──► answered        a step, by its id
+//!    └─────────────────────┘            one that can't be carried out
+//! ```
+//!
+//! Invariants:
+//! - a step id is one step, for the life of the stage: what is asked for again
+//!   is the same, or refused with the field that differs (P9);
+//! - an answer never changes, and is on the disk before anybody gets it (P5);
+//! - everybody who waits for a step gets its answer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use vmpool_core::StepId;
+use vmpool_proto::incumbent::{PollStepAnswer, SetupRequest, StartStepRequest};
+
+use super::journal::{Entry, Journal};
+use crate::host::{Host, HostConfig, OpenError, RunningStep};
+
+/// A stage that is being opened could not be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StageOpenError {
+    #[error(transparent)]
+    Host(#[from] OpenError),
+    #[error("open {}", path.display())]
+    Journal { path: PathBuf, source: io::Error },
+}
+
+/// How a step ended.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) answer: PollStepAnswer,
+    /// What its log ends with, after its own output.
+    pub(super) epilogue: String,
+}
+
+/// How far a step has come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    pub(super) running: Option<RunningStep>,
+    pub(super) end: Option<Arc<End>>,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) id: StepId,
+    pub(super) detached: bool,
+    pub(super) log_drone: bool,
+    fingerprint: Fingerprint,
+    progress: watch::Sender<Progress>,
+}
+
+impl Slot {
+    fn new(id: StepId, request: &StartStepRequest) -> Self {
+        Self {
+            id,
+            detached: request.detach,
+            log_drone: request.log_drone,
+            fingerprint: Fingerprint::of(request),
+            progress: watch::Sender::default(),
+        }
+    }
+
+    pub(super) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub(super) fn runs(&self, step: RunningStep) {
+        self.progress
+            .send_modify(|progress| progress.running = Some(step));
+    }
+}
+
+/// A step that has to be carried out, or seen to its end.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) slot: Arc<Slot>,
+    pub(super) request: Arc<StartStepRequest>,
+    pub(super) handle: Option<String>,
+}
+
+/// What asking for a step came to.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// It is to be carried out now.
+    New(Task),
+    /// It was asked for before.
+    Known,
+    /// Another step was asked for under this id; this field differs.
+    Conflict(String),
+    /// The stage has ended.
+    Over,
+}
+
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) host: Host,
+    dir: PathBuf,
+    journal: Journal,
+    table: Mutex<Table>,
+    /// Told when a step was asked for.
+    asked: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    setup: Arc<SetupRequest>,
+    over: bool,
+    steps: HashMap<StepId, Arc<Slot>>,
+    /// By the stage's id at the manager: variables for later steps.
+    exported: HashMap<String, BTreeMap<String, String>>,
+    /// Secrets that steps returned.
+    learned: Vec<String>,
+}
+
+impl Stage {
+    /// Opens the stage in `host.dir`'s parent, as the agent before left it, with
+    /// the steps that have to be seen to their ends. Within a tokio runtime.
+    pub(super) fn open(dir: &Path, host: HostConfig) -> Result<(Self, Vec<Task>), StageOpenError> {
+        let host = Host::open(host)?;
+        let path = dir.join("journal");
+        let (journal, entries) =
+            Journal::open(&path).map_err(|source| StageOpenError::Journal { path, source })?;
+        let mut table = Table::default();
+        let mut open = HashMap::new();
+        for entry in entries {
+            table.take_up(entry, &mut open);
+        }
+        for slot in table.steps.values() {
+            // Its log can still be read.
+            if let Some(step) = host.step(&slot.id) {
+                slot.runs(step);
+            }
+        }
+        let mut tasks = Vec::new();
+        for (id, task) in open {
+            // One that the host does not know was never executed: it may be asked for again.
+            let Some(step) = host.step(&id) else { continue };
+            task.slot.runs(step);
+            table.steps.insert(id, task.slot.clone());
+            tasks.push(task);
+        }
+        let stage = Self {
+            host,
+            dir: dir.to_owned(),
+            journal,
+            table: Mutex::new(table),
+            asked: watch::Sender::default(),
+        };
+        Ok((stage, tasks))
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn setup(&self) -> Arc<SetupRequest> {
+        self.table.lock().setup.clone()
+    }
+
+    /// The stage has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.table.lock().over
+    }
+
+    pub(super) fn set_up(&self, request: SetupRequest) -> io::Result<()> {
+        let request = Box::new(request);
+        let entry = Entry::Setup(request);
+        self.journal.add(&entry)?;
+        if let Entry::Setup(request) = entry {
+            self.table.lock().setup = Arc::from(request);
+        }
+        Ok(())
+    }
+
+    /// No step is taken any more.
+    pub(super) fn end(&self) -> io::Result<()> {
+        if std::mem::replace(&mut self.table.lock().over, true) {
+            return Ok(());
+        }
+        self.journal.add(&Entry::Destroyed)
+    }
+
+    /// Somebody asks for a step.
+    pub(super) fn ask(
+        &self,
+        id: StepId,
+        request: StartStepRequest,
+        handle: Option<String>,
+    ) -> io::Result<Asked> {
+        let mut table = self.table.lock();
+        if let Some(slot) = table.steps.get(&id) {
+            let differs = slot.fingerprint.differs(&Fingerprint::of(&request));
+            return Ok(differs.map_or(Asked::Known, Asked::Conflict));
+        }
+        if table.over {
+            return Ok(Asked::Over);
+        }
+        let entry = Entry::Asked {
+            request: Box::new(request.clone()),
+            handle: handle.clone(),
+        };
+        self.journal.add(&entry)?;
+        let slot = Arc::new(Slot::new(id.clone(), &request));
+        table.steps.insert(id, slot.clone());
+        drop(table);
+        self.asked.send_replace(());
+        let request = Arc::new(request);
+        Ok(Asked::New(Task {
+            slot,
+            request,
+            handle,
+        }))
+    }
+
+    pub(super) fn slot(&self, id: &StepId) -> Option<Arc<Slot>> {
+        self.table.lock().steps.get(id).cloned()
+    }
+
+    pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
+        self.table.lock().steps.values().cloned().collect()
+    }
+
+    /// Changes whenever a step is asked for.
+    pub(super) fn asked(&self) -> watch::Receiver<()> {
+        self.asked.subscribe()
+    }
+
+    /// What earlier steps left for later ones, and the secrets that they returned.
+    pub(super) fn left(&self, stage_runtime_id: &str) -> (BTreeMap<String, String>, Vec<String>) {
+        let table = self.table.lock();
+        let exported = table.exported.get(stage_runtime_id).cloned();
+        (exported.unwrap_or_default(), table.learned.clone())
+    }
+
+    /// A step is over, and this is said of it from now on.
+    pub(super) fn answer(&self, slot: &Slot, stage_runtime_id: &str, end: End) {
+        let entry = Entry::Answered {
+            id: slot.id.as_str().to_owned(),
+            answer: Box::new(end.answer.clone()),
+            epilogue: end.epilogue.clone(),
+        };
+        if let Err(error) = self.journal.add(&entry) {
+            // A restarted agent finds the step's end out once more.
+            tracing::error!(step = %slot.id, %error, "write down a step's answer");
+        }
+        self.table.lock().learn(stage_runtime_id, &end.answer);
+        slot.progress
+            .send_modify(|progress| progress.end = Some(Arc::new(end)));
+    }
+}
+
+impl Table {
+    fn take_up(&mut self, entry: Entry, open: &mut HashMap<StepId, Task>) {
+        match entry {
+            Entry::Setup(setup) => self.setup = Arc::from(setup),
+            Entry::Asked { request, handle } => {
+                let id = StepId::new(request.id.as_str());
+                let slot = Arc::new(Slot::new(id.clone(), &request));
+                let request = Arc::from(request);
+                let task = Task {
+                    slot,
+                    request,
+                    handle,
+                };
+                open.insert(id, task);
+            }
+            Entry::Answered {
+                id,
+                answer,
+                epilogue,
+            } => {
+                let Some(task) = open.remove(id.as_str()) else {
+                    return;
+                };
+                self.learn(&task.request.stage_runtime_id, &answer);
+                task.slot.progress.send_modify(|progress| {
+                    let answer = *answer;
+                    progress.end = Some(Arc::new(End { answer, epilogue }));
+                });
+                self.steps.insert(task.slot.id.clone(), task.slot);
+            }
+            Entry::Destroyed => self.over = true,
+        }
+    }
+
+    fn learn(&mut self, stage_runtime_id: &str, answer: &PollStepAnswer) {
+        if !answer.envs.is_empty() {
+            let exported = self.exported.entry(stage_runtime_id.to_owned());
+            exported.or_default().extend(answer.envs.clone());
+        }
+        let secrets = answer
+            .output_v2
+            .iter()
+            .filter(|output| output.kind == "SECRET");
+        self.learned
+            .extend(secrets.map(|output| output.value.clone()));
+    }
+}
+
+/// Tells whether two requests are the same, and if not, in which field; small,
+/// and shows nothing of either.
+#[derive(Debug, PartialEq, Eq)]
+struct Fingerprint(BTreeMap<String, [u8; 8]>);
+
+impl Fingerprint {
+    fn of(request: &StartStepRequest) -> Self {
+        let fields = match serde_json::to_value(request) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let hash = |value: serde_json::Value| {
+            let hash = digest(&SHA256, value.to_string().as_bytes());
+            let mut short = [0; 8];
+            short.copy_from_slice(&hash.as_ref()[..8]);
+            short
+        };
+        Self(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name, hash(value)))
+                .collect(),
+        )
+    }
+
+    /// The first field that differs.
+    fn differs(&self, other: &Self) -> Option<String> {
+        let names = self.0.keys().chain(other.0.keys());
+        let mut names: Vec<&String> = names.collect();
+        names.sort();
+        names
+            .into_iter()
+            .find(|name| self.0.get(*name) != other.0.get(*name))
+            .cloned()
+    }
+}

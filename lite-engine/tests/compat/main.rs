@@ -1,0 +1,14 @@
+//! The incumbent's protocol as its callers meet it: the real binary, over real
+//! TLS. The names of tests begin with the numbers of the cases that they are.
+
+mod ends;
+mod hostile;
+mod identity;
+mod output;
+mod restart;
+mod returns;
+mod setup;
+mod steps;
+mod support;
+mod tls;
+mod wire;
