@@ -133,6 +133,7 @@ pub fn plan(input: &Input<'_>, absences: &mut Absences) -> Plan {
         plan: Plan::default(),
         shown: Set::default(),
         found: Map::default(),
+        unread: Set::default(),
     };
     for listed in &input.listing.machines {
         match input.known.machines.get(&listed.id) {
@@ -160,6 +161,8 @@ struct Pass<'a> {
     shown: Set<&'a MachineId>,
     /// Machines of orders that are settled by listings.
     found: Map<&'a OrderId, Vec<&'a Listed>>,
+    /// Those of them that a machine names which could not be looked up.
+    unread: Set<&'a OrderId>,
 }
 
 impl<'a> Pass<'a> {
@@ -191,8 +194,11 @@ impl<'a> Pass<'a> {
                 return;
             }
             // One that is over already filled a slot as well, and is told of.
-            if let Some(None) = self.input.past.get(&listed.id) {
-                return self.found.entry(id).or_default().push(listed);
+            match self.input.past.get(&listed.id) {
+                Some(None) => return self.found.entry(id).or_default().push(listed),
+                Some(Some(_)) => {}
+                // It may be the order's, so nothing is proven absent.
+                None => drop(self.unread.insert(id)),
             }
         }
         if listed.state == ListedState::Terminated {
@@ -296,7 +302,7 @@ impl<'a> Pass<'a> {
                 }
             }
             let called_at = order.row.called_at.unwrap_or(order.row.created_at);
-            let counts = self.counts_after(called_at);
+            let counts = self.counts_after(called_at) && !self.unread.contains(id);
             let left = order.row.state.open.saturating_sub(filled);
             if absences.orders.missing(id, counts) && left > 0 {
                 self.plan.actions.push(Action::ProveAbsent {

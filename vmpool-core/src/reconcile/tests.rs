@@ -380,6 +380,18 @@ fn p1_a_machine_that_was_over_before_any_answer_named_it_is_bound_and_told_of() 
 }
 
 #[test]
+fn p7_an_order_whose_machine_could_not_be_looked_up_is_not_proven_absent() {
+    let world = World {
+        orders: vec![(order(1), true)],
+        listed: vec![listed("m-1", ListedState::Alive)],
+        ..World::new()
+    };
+    let plan = world.second();
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.unaccounted.len(), 1);
+}
+
+#[test]
 fn p7_machines_beyond_an_orders_slots_are_adopted() {
     let world = World {
         orders: vec![(order(1), true)],
