@@ -218,7 +218,10 @@ impl Shared {
 
     /// Reads a machine and its stage back into the book. What follows from a
     /// change that nobody saw the end of follows now.
-    async fn reload(&self, id: &MachineId) -> Result<Option<Arc<MachineRow>>, CommitError> {
+    pub(super) async fn reload(
+        &self,
+        id: &MachineId,
+    ) -> Result<Option<Arc<MachineRow>>, CommitError> {
         let unreadable = |error: JournalError| CommitError::Unavailable {
             reason: error.to_string(),
         };

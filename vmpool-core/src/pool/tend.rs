@@ -2,6 +2,7 @@
 //! offers it when it is ready, watches its health, renews, and replaces it when
 //! it is sick or old (P6).
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::advance::AdvanceError;
+use super::advance::{AdvanceError, MOST_SWAPS};
 use super::keeper::JOURNAL_PAUSE;
 use super::look::Pause;
 use super::warm::Shared;
@@ -29,6 +30,9 @@ const RENEWALS: u32 = 4;
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that held this long was a good one.
 const GOOD_CONNECTION: Duration = Duration::from_mins(1);
+
+/// From a connection's loss to the second look at what the provider says.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a machine needs no more tending, or other tending.
 enum Ended {
@@ -65,7 +69,11 @@ impl Shared {
                 return;
             };
             let until = self.connect_by(&row, lost.is_some());
-            let opened = self.open(&row, until).await;
+            let opened = tokio::select! {
+                biased;
+                opened = self.open(&row, until) => opened,
+                never = self.look_on(), if row.state == MachineState::Claimed => match never {},
+            };
             let since = Instant::now();
             let ended = match opened {
                 Ok(report) => self.watch(id, &report).await,
@@ -93,6 +101,17 @@ impl Shared {
                     pause.wait().await;
                 }
             }
+        }
+    }
+
+    /// Has listings made while a stage waits for its machine to answer: the
+    /// provider may say only in a while that it is gone. What it says is taken
+    /// in elsewhere, and ends the tending.
+    async fn look_on(&self) -> Infallible {
+        let mut pause = Pause::beginning_with(LOOK_AGAIN);
+        loop {
+            pause.wait().await;
+            self.look_soon();
         }
     }
 
@@ -321,28 +340,39 @@ impl PinKey for Shared {
             machine: machine.clone(),
             reason,
         };
-        let row = self
-            .book
-            .lock()
-            .machine(machine)
-            .map(|entry| entry.row.clone());
-        let Some(row) = row else {
-            return Err(not_written("it is gone".to_owned()));
-        };
-        match row.machine.key {
-            Some(pinned) if pinned == key => return Ok(()),
-            Some(_) => {
-                return Err(PinError::OtherKey {
-                    machine: machine.clone(),
-                });
+        for _ in 0..MOST_SWAPS {
+            let row = self
+                .book
+                .lock()
+                .machine(machine)
+                .map(|entry| entry.row.clone());
+            let Some(row) = row else {
+                return Err(not_written("it is gone".to_owned()));
+            };
+            match row.machine.key {
+                Some(pinned) if pinned == key => return Ok(()),
+                Some(_) => {
+                    return Err(PinError::OtherKey {
+                        machine: machine.clone(),
+                    });
+                }
+                None => {}
             }
-            None => {}
+            let after = Arc::new(row.with_key(key));
+            let change = Change::new(after.clone(), after.state.as_str(), "its key is pinned");
+            match self.commit(vec![change]).await {
+                Ok(()) => {
+                    self.book.lock().put_machine(after);
+                    return Ok(());
+                }
+                // It may be there; if not, it is written again.
+                Err(CommitError::Conflict { .. } | CommitError::Ambiguous { .. }) => {
+                    let read = self.reload(machine).await;
+                    read.map_err(|error| not_written(error.to_string()))?;
+                }
+                Err(error) => return Err(not_written(error.to_string())),
+            }
         }
-        let after = Arc::new(row.with_key(key));
-        let change = Change::new(after.clone(), after.state.as_str(), "its key is pinned");
-        let written: Result<(), CommitError> = self.commit(vec![change]).await;
-        written.map_err(|error| not_written(error.to_string()))?;
-        self.book.lock().put_machine(after);
-        Ok(())
+        Err(not_written("the row changes all the time".to_owned()))
     }
 }

@@ -225,6 +225,25 @@ async fn p3_a_retry_of_a_claim_in_doubt_ends_by_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p6_a_key_that_could_not_be_written_at_once_costs_no_machine() {
+    let failures = [
+        Failure::Unavailable,
+        Failure::WrittenInDoubt,
+        Failure::UnwrittenInDoubt,
+        Failure::WrittenLate,
+    ];
+    for failure in failures {
+        let journal = FaultyJournal::slow(SLOW);
+        // Ordered, bound, and then its key.
+        journal.fail_at(3, failure);
+        let world = world(1, 1, &journal).await;
+        world.ready(1).await;
+        assert_eq!(world.provider.launched(), 1, "{failure:?}");
+        world.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p9_a_claim_in_doubt_that_is_written_after_it_was_looked_for_stands() {
     let journal = FaultyJournal::slow(Duration::ZERO);
     let world = world(1, 1, &journal).await;

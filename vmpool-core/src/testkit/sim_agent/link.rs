@@ -18,10 +18,13 @@ use super::{SimAgent, SimStep};
 use crate::agent::{Bootstrap, Call, Clocks};
 use crate::clock::Clock;
 use crate::id::{Attempt, MachineId, OrderId, Term};
-use crate::link::{AgentLink, AgentReport, Health, LinkError, Machine, PinKey};
+use crate::link::{AgentLink, AgentReport, Health, LinkError, Machine, PinError, PinKey};
 use crate::pool::RequestHash;
 use crate::secret::SecretBytes;
 use crate::step::Step;
+
+/// An agent that was not enrolled is dialled again this much later.
+const DIALLED_AGAIN: Duration = Duration::from_secs(1);
 
 type Script = dyn Fn(&Step) -> SimStep + Send + Sync;
 
@@ -335,10 +338,14 @@ impl AgentLink for SimLink {
                 return Err(enrolment("it presents another key".into()));
             }
             Some(_) => {}
-            None => pins
-                .pin(id, key)
-                .await
-                .map_err(|error| enrolment(error.to_string()))?,
+            // Dialled again, like a machine that does not answer yet.
+            None => loop {
+                match pins.pin(id, key).await {
+                    Ok(()) => break,
+                    Err(PinError::NotWritten { .. }) => tokio::time::sleep(DIALLED_AGAIN).await,
+                    Err(error) => return Err(enrolment(error.to_string())),
+                }
+            },
         }
         // Here a real agent gets its certificate: its key is pinned by now.
         self.machine(id, |machine| machine.agent.enrol(machine.now()));
