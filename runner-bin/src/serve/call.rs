@@ -7,9 +7,9 @@ use axum::extract::Query;
 use bytes::Bytes;
 use http::{StatusCode, Uri};
 use serde::Serialize;
-use vmpool_core::journal::Holder;
+use vmpool_core::journal::{Holder, JournalError};
 use vmpool_core::pool::{AcquireError, AttachError};
-use vmpool_core::runner::{PoolOwner, Runner, RunnerError, SetupRequest};
+use vmpool_core::runner::{Runner, RunnerError, SetupRequest};
 use vmpool_core::stage::StageError;
 use vmpool_core::{ExecutorError, PoolName, StageId, Step};
 use vmpool_pipeline::PoolPlatform;
@@ -148,17 +148,17 @@ fn fields(query: &str) -> Option<BTreeMap<String, String>> {
 /// Every runner of the deployment answers for all of its pools: what is
 /// another's is passed on.
 async fn owns(runner: &Runner, pool: &PoolName, stage: Option<&StageId>) -> Answer {
-    let owner = match stage {
-        _ if runner.owner(pool) == PoolOwner::Unknown => false,
-        None => true,
-        Some(stage) => match runner.pool_of(stage).await {
-            Ok(found) => found.as_ref() == Some(pool),
-            Err(error) => {
-                tracing::warn!(%stage, %error, "whose a stage is can't be told");
-                false
-            }
-        },
+    let asked = async {
+        Ok(match stage {
+            None => runner.knows(pool).await?,
+            Some(stage) => runner.pool_of(stage).await?.as_ref() == Some(pool),
+        })
     };
+    let asked: Result<bool, JournalError> = asked.await;
+    let owner = asked.unwrap_or_else(|error| {
+        tracing::warn!(%pool, %error, "whose a pool or a stage is can't be told");
+        false
+    });
     Answer::json(&Owned { owner })
 }
 

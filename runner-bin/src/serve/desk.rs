@@ -19,12 +19,16 @@ use tokio_util::task::TaskTracker;
 use vmpool_core::runner::Runner;
 
 use super::call::{Call, Elsewhere, Platforms, Request};
-use super::peer::{PeerError, Peers, Successor};
+use super::peer::{Peers, Successor};
 use super::wire::Answer;
 
 /// A request that nobody can answer waits so long at most: as long as one
 /// waits for a machine by default.
 const OWNERLESS: Duration = Duration::from_mins(10);
+
+/// Who fails later than this had the request: nobody takes so long to connect,
+/// or to say no.
+const HAD_IT: Duration = Duration::from_secs(15);
 
 /// Between two looks for an owner, at most; a change that this runner sees comes first.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -131,15 +135,20 @@ impl Desk {
         let mut seat = self.0.seat.subscribe();
         loop {
             let sitting = seat.borrow_and_update().clone();
+            let asked = Instant::now();
             let found = match sitting {
                 Seat::Gone => return Answer::later("the runner has stopped: ask again"),
                 Seat::Empty => Err("no runner is ready".to_owned()),
                 Seat::Successor(successor) => self.relay(&successor, &request).await,
                 Seat::Runner(runner) => match call.perform(&runner, &self.0.platforms).await {
                     Ok(answer) => return answer,
-                    Err(elsewhere) => self.ask_owner(&elsewhere, &request, &mut search).await,
+                    Err(elsewhere) => self.ask_owner(&elsewhere, &request).await,
                 },
             };
+            if asked.elapsed() >= HAD_IT {
+                // Somebody had it: the search begins anew.
+                search = Search::begin();
+            }
             match found {
                 Ok(answer) => return answer,
                 Err(reason) if search.is_over() => return Answer::later(&reason),
@@ -198,29 +207,16 @@ impl Desk {
         }
     }
 
-    async fn ask_owner(
-        &self,
-        elsewhere: &Elsewhere,
-        request: &Request,
-        search: &mut Search,
-    ) -> Result<Answer, String> {
+    async fn ask_owner(&self, elsewhere: &Elsewhere, request: &Request) -> Result<Answer, String> {
         let pool = &elsewhere.pool;
         let Some(holder) = &elsewhere.holder else {
             return Err(format!("pool {pool} has no owner at the moment"));
         };
-        let failed = match self.0.peers.forward(holder, request).await {
-            Ok(answer) => return Ok(answer),
-            Err(failed) => failed,
-        };
-        if let PeerError::Lost { .. } = failed {
-            // It had the request: the search for an owner begins anew.
-            *search = Search::begin();
-        }
-        let holder = &holder.runner;
-        Err(format!(
-            "pool {pool} is with runner {holder}: {:#}",
-            anyhow::Error::new(failed)
-        ))
+        let asked = self.0.peers.forward(holder, request).await;
+        asked.map_err(|failed| {
+            let failed = anyhow::Error::new(failed);
+            format!("pool {pool} is with runner {}: {failed:#}", holder.runner)
+        })
     }
 
     async fn relay(&self, successor: &Successor, request: &Request) -> Result<Answer, String> {

@@ -26,6 +26,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// How long answers may take to be sent when all is over.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// Between two tries to have its place back.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Between two looks at what old metrics may be forgotten.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -92,16 +95,22 @@ async fn replace(site: &Site, mut predecessor: Predecessor) -> anyhow::Result<Sh
 }
 
 /// Works from shift to shift until a signal ends it.
+///
+/// A further signal to upgrade is passed over while a new process comes up, and
+/// tried after one that did not. A signal to stop ends the attempt before GO;
+/// after it, it waits until it is decided which process goes on, and stops this one.
 async fn work(site: &Site, mut shift: Shift, signals: &mut Signals) -> anyhow::Result<Exit> {
     loop {
         match signals.next().await {
-            Signal::Stop(signal) => return Ok(stop(site, shift, signals, signal).await),
+            Signal::Stop(signal) => return Ok(stop(site, Some(shift), signals, signal).await),
             Signal::Upgrade => {}
         }
         tracing::info!(program = %site.program.display(), "a new process is to take over");
         let next = tokio::select! {
             next = Next::start(&site.program, &site.doors) => next,
-            signal = signals.stop() => return Ok(stop(site, shift, signals, signal).await),
+            signal = signals.stop() => {
+                return Ok(stop(site, Some(shift), signals, signal).await);
+            }
         };
         let next = match next {
             Ok(next) => next,
@@ -124,12 +133,32 @@ async fn work(site: &Site, mut shift: Shift, signals: &mut Signals) -> anyhow::R
                 tracing::error!(error, "no upgrade: this process takes its place back");
             }
         }
-        shift = Shift::begin(site, shift::lock(site).await?).await?;
+        shift = tokio::select! {
+            shift = take_back(site) => shift,
+            signal = signals.stop() => return Ok(stop(site, None, signals, signal).await),
+        };
+    }
+}
+
+/// Goes on after an upgrade that failed, however long that takes: what is in
+/// flight waits here meanwhile.
+async fn take_back(site: &Site) -> Shift {
+    loop {
+        let taken = async { Shift::begin(site, shift::lock(site).await?).await };
+        match taken.await {
+            Ok(shift) => return shift,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "this process has not its place back yet");
+                site.desk.seat(Seat::Empty);
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
 /// The end by a signal: no build ends with it.
-async fn stop(site: &Site, shift: Shift, signals: &mut Signals, signal: &str) -> Exit {
+async fn stop(site: &Site, shift: Option<Shift>, signals: &mut Signals, signal: &str) -> Exit {
     let grace = site.args.grace;
     tracing::info!(
         signal,
@@ -138,11 +167,14 @@ async fn stop(site: &Site, shift: Shift, signals: &mut Signals, signal: &str) ->
     );
     site.desk.stop();
     let ending = async {
-        if timeout(grace, site.desk.idle()).await.is_err() {
+        // Without a shift nobody answers what waits.
+        if shift.is_some() && timeout(grace, site.desk.idle()).await.is_err() {
             tracing::info!("requests that still wait are told to come again");
         }
         site.desk.seat(Seat::Gone);
-        shift.end().await;
+        if let Some(shift) = shift {
+            shift.end().await;
+        }
         site.connections.close(CLOSING).await;
     };
     tokio::select! {
@@ -170,7 +202,7 @@ async fn leave(site: &Site, mut serving: Serving, signals: &mut Signals) -> Exit
     tokio::select! {
         () = relayed => {}
         status = serving.ended() => {
-            tracing::error!(status, "the new process has ended; callers are told to come again");
+            tracing::info!(status, "the new process has ended, too; callers are told to come again");
         }
         signal = signals.stop() => {
             tracing::info!(signal, "requests that are relayed are told to come again");

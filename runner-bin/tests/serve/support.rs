@@ -90,6 +90,12 @@ impl Site {
         self.directory.path()
     }
 
+    /// The deployment's name: no other site's, whose machines are on the same host.
+    pub(crate) fn deployment(&self) -> String {
+        let name = self.path().file_name().expect("a directory has a name");
+        name.to_string_lossy().into_owned()
+    }
+
     pub(crate) fn pool_file(&self, text: &str) {
         fs::write(self.path().join("pool.yml"), text).expect("write the pool file");
     }
@@ -125,7 +131,8 @@ impl Site {
             .arg("--state")
             .arg(self.path().join(state))
             .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(["--grpc-listen", "127.0.0.1:0", "--deployment", "serve-test"])
+            .args(["--grpc-listen", "127.0.0.1:0"])
+            .args(["--deployment", &self.deployment()])
             .env_remove("VMPOOL_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -109,7 +109,7 @@ impl Runner {
     /// A dropped call leaves the stage where it is; a further one goes on, or
     /// the prepare deadline ends it.
     pub async fn setup(&self, request: SetupRequest) -> Result<Lease, RunnerError> {
-        let reign = self.shared.reign_over(&request.pool)?;
+        let reign = self.shared.reign_or_owner(&request.pool).await?;
         reign.ours(reign.setup(&request)).await
     }
 
@@ -136,7 +136,7 @@ impl Runner {
         if let Some(outcome) = step::recorded(&record, &step.id, hash)? {
             return Ok(outcome);
         }
-        let reign = self.shared.reign_over(&record.stage.pool)?;
+        let reign = self.shared.reign_or_owner(&record.stage.pool).await?;
         let ask = async {
             reign.read_in(stage).await?;
             match reign.stage(stage) {
@@ -168,7 +168,7 @@ impl Runner {
                 stage: stage.clone(),
             });
         };
-        let reign = self.shared.reign_over(&pool)?;
+        let reign = self.shared.reign_or_owner(&pool).await?;
         let cancel = async {
             reign.read_in(stage).await?;
             match reign.stage(stage) {
@@ -200,7 +200,7 @@ impl Runner {
         } else {
             match self.shared.parts.journal.stage(stage).await? {
                 Some(record) if !record.stage.state.is_ended() => {
-                    self.shared.reign_over(&record.stage.pool)?
+                    self.shared.reign_or_owner(&record.stage.pool).await?
                 }
                 _ => return Ok(()),
             }
@@ -215,6 +215,15 @@ impl Runner {
     /// Who owns a pool, as this runner knows it.
     pub fn owner(&self, pool: &PoolName) -> PoolOwner {
         self.shared.owner(pool)
+    }
+
+    /// Whether this runner was given the pool, or a runner that is there rules it.
+    ///
+    /// # Errors
+    /// The journal could not be read.
+    pub async fn knows(&self, pool: &PoolName) -> Result<bool, JournalError> {
+        let given = self.owner(pool) != PoolOwner::Unknown;
+        Ok(given || self.shared.others(pool).await?.is_some())
     }
 
     /// The pool of a stage, also after the stage's end.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::parts::{PoolSource, RunnerParts};
+use super::parts::{PoolSource, RunnerParts, Sharing};
 use super::reign::Reign;
 use super::troubles::Troubles;
 use super::{PoolOwner, RunnerError};
@@ -119,7 +119,7 @@ impl Shared {
     }
 
     /// The reign over a pool, if it is ours.
-    pub(super) fn reign_over(&self, pool: &PoolName) -> Result<Arc<Reign>, RunnerError> {
+    fn reign_over(&self, pool: &PoolName) -> Result<Arc<Reign>, RunnerError> {
         let pool = pool.clone();
         let Some(index) = self.index(&pool) else {
             return Err(RunnerError::UnknownPool { pool });
@@ -132,6 +132,29 @@ impl Shared {
             }),
             Standing::Nobodys => Err(RunnerError::NotOurs { pool, holder: None }),
         }
+    }
+
+    /// As [`Shared::reign_over`]; a pool that this runner was not given may be another's.
+    pub(super) async fn reign_or_owner(&self, pool: &PoolName) -> Result<Arc<Reign>, RunnerError> {
+        match self.reign_over(pool) {
+            Err(RunnerError::UnknownPool { pool }) => Err(match self.others(&pool).await? {
+                None => RunnerError::UnknownPool { pool },
+                holder => RunnerError::NotOurs { pool, holder },
+            }),
+            found => found,
+        }
+    }
+
+    /// Who rules a pool that this runner was not given, as the journal has it.
+    pub(super) async fn others(&self, pool: &PoolName) -> Result<Option<Holder>, JournalError> {
+        if self.parts.sharing == Sharing::Alone {
+            return Ok(None);
+        }
+        let pools = self.parts.journal.pools(self.parts.clock.now()).await?;
+        let mut ruled = pools.into_iter().filter(|owned| !owned.left.is_zero());
+        Ok(ruled
+            .find(|owned| owned.pool == *pool)
+            .map(|owned| owned.holder))
     }
 
     /// All pools that are ours.

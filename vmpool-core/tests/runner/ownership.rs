@@ -12,7 +12,7 @@ use vmpool_core::testkit::{SimExecutor, eventually};
 use vmpool_core::{Journal as _, PoolConfig, StepStatus};
 
 use crate::gate::Way;
-use crate::harness::{World, exited, holder, stage};
+use crate::harness::{World, exited, holder, make, request, stage};
 
 #[tokio::test(start_paused = true)]
 async fn a_runner_names_the_owner_of_what_is_not_its_own() {
@@ -30,6 +30,35 @@ async fn a_runner_names_the_owner_of_what_is_not_its_own() {
     let outcome = one.step("build-1", "make").await;
     assert_eq!(two.step("build-1", "make").await, outcome);
     world.end(one).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_names_the_owner_of_what_it_was_not_even_given() {
+    let world = World::new(1, 3);
+    let one = world.shared("one").await;
+    one.setup("build-1").await;
+    let other = PoolSource {
+        config: PoolConfig::new("windows", 0, 1),
+        ..world.source()
+    };
+    let sharing = Sharing::Shared(LeaseTimes::default());
+    let two = start(&world, sharing, vec![other]).await;
+    let two = two.expect("it starts");
+    assert!(is_of(&two.setup(request("build-2")).await, "one"));
+    assert!(is_of(
+        &two.step(&stage("build-1"), make("make")).await,
+        "one"
+    ));
+    assert!(is_of(&two.destroy(&stage("build-1")).await, "one"));
+    assert_eq!(two.owner(&"linux".into()), PoolOwner::Unknown);
+    assert!(two.knows(&"linux".into()).await.expect("it is read"));
+    assert!(!two.knows(&"mac".into()).await.expect("it is read"));
+    one.runner.hand_over().await;
+    let nobodys = two.setup(request("build-3")).await;
+    assert!(
+        matches!(nobodys, Err(RunnerError::UnknownPool { .. })),
+        "{nobodys:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ mod client;
 mod server;
 mod tls;
 
-pub(super) use client::{PeerError, Peers, Successor};
+pub(super) use client::{Peers, Successor};
 pub(super) use server::PeerService;
 pub(super) use tls::Doorman;
 
