@@ -26,7 +26,11 @@ pub(super) struct Pause(Duration);
 
 impl Pause {
     pub(super) fn new() -> Self {
-        Self(FIRST_PAUSE)
+        Self::beginning_with(FIRST_PAUSE)
+    }
+
+    pub(super) fn beginning_with(first: Duration) -> Self {
+        Self(first)
     }
 
     pub(super) async fn wait(&mut self) {

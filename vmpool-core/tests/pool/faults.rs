@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use vmpool_core::pool::AcquireError;
 use vmpool_core::testkit::{Call, Fault, FaultPlan};
 use vmpool_core::{ErrorKind, Pool, PoolConfig};
@@ -242,4 +243,31 @@ async fn p3_a_bug_that_ends_a_vital_task_is_told_to_those_who_ask() {
         refused.to_string().contains("a bug ended its retirer"),
         "{refused}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_stage_learns_soon_that_its_machine_is_gone_though_the_provider_says_so_late() {
+    let world = world(0, 1, FaultPlan::none()).await;
+    let lease = world.lease("build-1").await;
+    world.link.kill(lease.machine_id(), "its agent was killed");
+    // The first look, at the connection's end, shows it alive.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.provider.kill(lease.machine_id());
+    let died = Instant::now();
+    world.until("told", |status| status.claimed == 0).await;
+    let took = died.elapsed();
+    assert!(took <= Duration::from_secs(2), "{took:?}");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_a_machine_that_does_not_answer_is_looked_for_ever_more_rarely() {
+    let world = world(0, 1, FaultPlan::none()).await;
+    let lease = world.lease("build-1").await;
+    let before = world.provider.calls(Call::List);
+    world.link.kill(lease.machine_id(), "its agent was killed");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let looks = world.provider.calls(Call::List) - before;
+    assert!((5..=12).contains(&looks), "{looks} listings in a minute");
+    world.end().await;
 }
