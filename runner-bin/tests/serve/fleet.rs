@@ -2,6 +2,7 @@
 //! logs, a state directory and ports of each runner's own.
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use vmpool_core::{Clock, Journal as _};
@@ -62,6 +63,15 @@ impl Fleet {
             url,
             process: self.site.ready_at(port, &mut command).await,
         }
+    }
+
+    /// What `vmpool explain` tells, from the journal.
+    pub(crate) fn explain(&self, id: &str) -> String {
+        let mut explain = Command::new(env!("CARGO_BIN_EXE_vmpool"));
+        explain.env("VMPOOL_JOURNAL", &self.journal);
+        let output = explain.args(["explain", id]).output().expect("vmpool runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// The peer URL of the runner that owns the pool now, if one does.

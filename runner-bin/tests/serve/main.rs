@@ -4,6 +4,7 @@ mod builds;
 mod ends;
 mod fleet;
 mod input;
+mod lost;
 mod peers;
 mod support;
 mod upgrades;

@@ -89,6 +89,10 @@ async fn p4_one_of_two_runners_is_killed_in_the_middle_of_20_builds_and_all_end_
     );
     assert_eq!(fleet.owner().await.as_ref(), Some(&two.url));
     insist(&[&two], "/destroy", &json!({"id": "long"})).await;
+    let story = fleet.explain("long");
+    for told in ["claimed", "taken over", "has the pool now, under term"] {
+        assert!(story.contains(told), "{told}: {story}");
+    }
     assert!(two.process.stop().await.success());
 }
 

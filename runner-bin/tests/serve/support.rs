@@ -76,14 +76,18 @@ impl Site {
             directory,
             port: free_port(),
         };
-        let root = site.path().join("machines");
-        site.pool_file(&format!(
+        site.pool(warm, limit, "{boot: 2m, idle: 2m, stage_grace: 2m}");
+        site
+    }
+
+    /// Writes the pool file.
+    pub(crate) fn pool(&self, warm: u32, limit: u32, clocks: &str) {
+        let root = self.path().join("machines");
+        self.pool_file(&format!(
             "version: \"1\"\ninstances:\n- name: linux\n  type: local\n  pool: {warm}\n  \
-             limit: {limit}\n  spec:\n    root: {}\n    \
-             clocks: {{boot: 2m, idle: 2m, stage_grace: 2m}}\n",
+             limit: {limit}\n  spec:\n    root: {}\n    clocks: {clocks}\n",
             root.display()
         ));
-        site
     }
 
     pub(crate) fn path(&self) -> &Path {
