@@ -1,5 +1,6 @@
 //! `cargo xtask sim`: many histories of the simulation, as fast as they go.
 
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -16,6 +17,9 @@ pub(crate) struct Sim {
     /// The first of them.
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// On so many threads; as many as there are cores, if not given.
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
 }
 
 /// Plays them on all cores; fails where one breaks a promise.
@@ -32,9 +36,13 @@ pub(crate) fn run(sim: &Sim) -> Result<()> {
     command
         .env("VMPOOL_SIM_SEEDS", sim.seeds.to_string())
         .env("VMPOOL_SIM_FROM", sim.from.to_string());
+    if let Some(threads) = sim.threads {
+        command.env("VMPOOL_SIM_THREADS", threads.to_string());
+    }
     parts::run(&mut command)?;
     let took = begun.elapsed();
     let rate = f64::from(u32::try_from(sim.seeds)?) / took.as_secs_f64();
-    println!("{} seeds in {took:.1?}: {rate:.0} a second", sim.seeds);
+    let a_minute = rate * 60.0;
+    println!("{} seeds in {took:.1?}: {a_minute:.0} a minute", sim.seeds);
     Ok(())
 }

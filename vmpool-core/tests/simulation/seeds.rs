@@ -1,13 +1,14 @@
 //! Many builds, and whatever can go wrong, as many seeds make it.
 //!
 //! `VMPOOL_SIM_SEEDS` and `VMPOOL_SIM_FROM` choose others than the ones that
-//! are always played: `cargo xtask sim` sets them.
+//! are always played, and `VMPOOL_SIM_THREADS` on how many threads:
+//! `cargo xtask sim` sets them.
 
 use std::env;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use vmpool_core::testkit::sim::{Plan, Report, play};
 
@@ -15,6 +16,8 @@ use crate::show::{failure, replay};
 
 /// Seeds that are played each time.
 const SEEDS: u64 = 2_000;
+/// Progress is told after so many seeds.
+const TOLD_EVERY: u64 = 1_000;
 /// Seeds that fail are shown up to this number.
 const SHOWN: usize = 5;
 
@@ -27,6 +30,7 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 #[derive(Default)]
 struct Sum {
+    played: u64,
     failed: Vec<(u64, Report)>,
     done: usize,
     other: usize,
@@ -41,7 +45,11 @@ fn p1_to_p9_hold_whatever_goes_wrong() {
     );
     let next = AtomicU64::new(first);
     let sum = Mutex::new(Sum::default());
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = number(
+        "VMPOOL_SIM_THREADS",
+        thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+    );
+    let begun = Instant::now();
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -61,7 +69,13 @@ fn p1_to_p9_hold_whatever_goes_wrong() {
                         println!("{}", report.told.tail.join("\n"));
                     }
                     if !report.is_good() {
+                        println!("seed {seed} fails: {}", report.told.wrong.join("; "));
                         sum.failed.push((seed, report));
+                    }
+                    sum.played += 1;
+                    if sum.played.is_multiple_of(TOLD_EVERY) {
+                        let (played, took) = (sum.played, begun.elapsed());
+                        println!("{played} of {seeds} seeds in {took:.0?}");
                     }
                 }
             });

@@ -86,6 +86,11 @@ fn p1_p3_a_build_ends_whichever_call_fails_once() {
 }
 
 #[test]
+fn p9_a_build_goes_on_whichever_call_is_carried_out_twice() {
+    at_each_call(&Plan::single_build(SEED), Mishap::Twice, false);
+}
+
+#[test]
 fn p9_a_build_that_is_asked_for_twice_at_once_goes_on_wherever_its_runner_dies() {
     at_each_call(&twice_at_once(), Mishap::Crash(Side::After), false);
 }

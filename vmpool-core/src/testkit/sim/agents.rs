@@ -1,5 +1,6 @@
 //! The agents as one life of a runner reaches them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,15 @@ pub(super) struct Steps {
     pub(super) world: Arc<World>,
     pub(super) life: Arc<Life>,
     pub(super) executor: Arc<SimExecutor>,
+}
+
+type Plain<'a> = Pin<Box<dyn Future<Output = Result<(), ExecutorError>> + Send + 'a>>;
+
+/// How a step's end is asked for.
+#[derive(Clone, Copy)]
+enum Sought<'a> {
+    Run(&'a Step),
+    Attach(&'a StepId),
 }
 
 /// An agent may take its time.
@@ -71,6 +81,9 @@ impl AgentLink for Line {
         let entered = self.life.enter(&format!("open {}", machine.id)).await;
         let opened = async {
             slowly(&self.world).await;
+            if entered.twice {
+                drop(self.link.open(machine, term, pins).await);
+            }
             self.link.open(machine, term, pins).await
         };
         let opened = self.life.effect(opened).await;
@@ -99,6 +112,9 @@ impl AgentLink for Line {
                 reason: "a packet was lost".to_owned(),
             })
         } else {
+            if entered.twice {
+                drop(self.link.renew(id, term).await);
+            }
             self.life.effect(self.link.renew(id, term)).await
         };
         let heard = renewed.as_ref().err().map(ToString::to_string);
@@ -117,11 +133,11 @@ impl AgentLink for Line {
 
 impl Steps {
     /// A call that has no other answer than that it is done.
-    async fn plain(
-        &self,
+    async fn plain<'a>(
+        &'a self,
         attempted: String,
         lease: &Lease,
-        call: impl Future<Output = Result<(), ExecutorError>>,
+        call: impl Fn() -> Plain<'a> + Send,
     ) -> Result<(), ExecutorError> {
         let entered = self.life.enter(&attempted).await;
         let done = if entered.fails {
@@ -134,7 +150,10 @@ impl Steps {
         } else {
             let slow = async {
                 slowly(&self.world).await;
-                call.await
+                if entered.twice {
+                    drop(call().await);
+                }
+                call().await
             };
             self.life.effect(slow).await
         };
@@ -147,13 +166,22 @@ impl Steps {
 
     async fn step(
         &self,
-        attempted: String,
-        call: impl Future<Output = Result<StepOutcome, ExecutorError>>,
+        lease: &Lease,
+        sought: Sought<'_>,
+        log: &mut dyn LogSink,
     ) -> Result<StepOutcome, ExecutorError> {
+        let machine = lease.machine_id();
+        let attempted = match sought {
+            Sought::Run(step) => format!("run {} on {machine}", step.id),
+            Sought::Attach(step) => format!("attach to {step} on {machine}"),
+        };
         let entered = self.life.enter(&attempted).await;
         let slow = async {
             slowly(&self.world).await;
-            call.await
+            if entered.twice {
+                drop(self.once(lease, sought, log).await);
+            }
+            self.once(lease, sought, log).await
         };
         let ended = self.life.effect(slow).await;
         let heard = match &ended {
@@ -162,6 +190,18 @@ impl Steps {
         };
         self.life.leave(entered, &heard).await;
         ended
+    }
+
+    async fn once(
+        &self,
+        lease: &Lease,
+        sought: Sought<'_>,
+        log: &mut dyn LogSink,
+    ) -> Result<StepOutcome, ExecutorError> {
+        match sought {
+            Sought::Run(step) => self.executor.run(lease, step, log).await,
+            Sought::Attach(step) => self.executor.attach(lease, step, log).await,
+        }
     }
 }
 
@@ -182,8 +222,8 @@ impl StepExecutor for Steps {
                 "P2: {machine} is asked to serve {stage}, it serves {other}"
             ));
         }
-        let prepared = self.executor.prepare(lease, setup);
-        self.plain(attempted, lease, prepared).await
+        let prepare = || self.executor.prepare(lease, setup);
+        self.plain(attempted, lease, prepare).await
     }
 
     async fn run(
@@ -192,9 +232,7 @@ impl StepExecutor for Steps {
         step: &Step,
         log: &mut dyn LogSink,
     ) -> Result<StepOutcome, ExecutorError> {
-        let attempted = format!("run {} on {}", step.id, lease.machine_id());
-        self.step(attempted, self.executor.run(lease, step, log))
-            .await
+        self.step(lease, Sought::Run(step), log).await
     }
 
     async fn attach(
@@ -203,20 +241,18 @@ impl StepExecutor for Steps {
         step: &StepId,
         log: &mut dyn LogSink,
     ) -> Result<StepOutcome, ExecutorError> {
-        let attempted = format!("attach to {step} on {}", lease.machine_id());
-        self.step(attempted, self.executor.attach(lease, step, log))
-            .await
+        self.step(lease, Sought::Attach(step), log).await
     }
 
     async fn cancel(&self, lease: &Lease, step: &StepId) -> Result<(), ExecutorError> {
         let attempted = format!("cancel {step} on {}", lease.machine_id());
-        self.plain(attempted, lease, self.executor.cancel(lease, step))
-            .await
+        let cancel = || self.executor.cancel(lease, step);
+        self.plain(attempted, lease, cancel).await
     }
 
     async fn cleanup(&self, lease: &Lease) -> Result<(), ExecutorError> {
         let attempted = format!("clean up {}", lease.machine_id());
-        self.plain(attempted, lease, self.executor.cleanup(lease))
-            .await
+        let cleanup = || self.executor.cleanup(lease);
+        self.plain(attempted, lease, cleanup).await
     }
 }

@@ -61,9 +61,8 @@ impl History {
         }
         for id in self.world.cloud.ever() {
             let known = rows.machine(&id).await.ok().flatten().is_some();
-            // One that was lost before any answer or listing named it was never
-            // seen alive; the order it came from tells of it.
-            if id != self.foreign && !known && !self.world.cloud.was_harmed(&id) {
+            // Of what was over when the journal was lost, nobody knows any more.
+            if id != self.foreign && !known && !self.world.cloud.was_forgotten(&id) {
                 self.world
                     .trace
                     .wrong(format_args!("P1: the ledger does not have {id}"));
@@ -126,7 +125,11 @@ impl History {
             let wanted = self.plan.builds.iter().filter(|b| b.pool == pool.name);
             wanted.count() <= usize::try_from(pool.limit).unwrap_or(usize::MAX)
         };
-        let enough = self.plan.pools.iter().all(fits);
+        let enough = self
+            .plan
+            .pools
+            .iter()
+            .all(|pool| fits(pool) && !pool.broken);
         for end in &self.ends {
             match end {
                 BuildEnd::NoMachine(why) if calm && enough => {

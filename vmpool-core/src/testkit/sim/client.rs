@@ -11,9 +11,10 @@ use super::fleet::{Fleet, Up};
 use super::plan::{BuildPlan, StepEndPlan, StepPlan};
 use super::world::World;
 use crate::executor::ExecutorError;
-use crate::id::MachineId;
+use crate::id::{MachineId, PoolName};
 use crate::journal::Journal;
 use crate::pool::{AcquireError, AttachError, Lease, NoteError};
+use crate::provider::ErrorKind;
 use crate::runner::{RunnerError, SetupRequest};
 use crate::stage::StageError;
 use crate::step::{StageSetup, Step, StepOutcome};
@@ -24,6 +25,9 @@ pub(super) const LASTS: Duration = Duration::from_mins(40);
 const PREPARE: Duration = Duration::from_mins(2);
 /// What an answer may take on top of its deadline: a slow journal, a slow agent.
 const SLACK: Duration = Duration::from_secs(40);
+
+/// After its journal was lost, a deployment knows its stages again within this time.
+const ADOPTION: Duration = Duration::from_mins(10);
 
 /// How a build went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,10 +92,20 @@ impl Client {
             Err(Stop::Vanish) => return BuildEnd::Vanished,
             Err(Stop::Told(error)) => {
                 let told = super::fleet::chain(&error);
+                if matches!(error, RunnerError::Acquire(AcquireError::Stopped { .. }))
+                    && !told.contains(&ErrorKind::BadSpec.to_string())
+                {
+                    self.wrong(
+                        "P3",
+                        &format!("it is not told what the provider said: {told}"),
+                    );
+                }
                 let waited = matches!(
                     error,
                     RunnerError::Acquire(
-                        AcquireError::Deadline { .. } | AcquireError::QueueFull { .. }
+                        AcquireError::Deadline { .. }
+                            | AcquireError::QueueFull { .. }
+                            | AcquireError::Stopped { .. }
                     )
                 );
                 // Whatever it was told, it leaves nothing behind.
@@ -306,7 +320,9 @@ impl Client {
             };
             match answer {
                 Answer::Given(Ok(answer)) => return Ok(answer),
-                Answer::Given(Err(error)) if is_final(&error) => return Err(Stop::Told(error)),
+                Answer::Given(Err(error)) if self.is_final(&error) => {
+                    return Err(Stop::Told(error));
+                }
                 Answer::Given(Err(RunnerError::NotOurs { .. })) | Answer::None => {
                     asking.slot.set((asking.slot.get() + 1) % self.fleet.size());
                 }
@@ -317,6 +333,22 @@ impl Client {
                 .dice
                 .span(Duration::from_millis(100), Duration::from_secs(3));
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asking again can't help.
+    fn is_final(&self, error: &RunnerError) -> bool {
+        match error {
+            // Until the agents have told it, nobody knows of its stage.
+            RunnerError::UnknownStage { .. } | RunnerError::Attach(AttachError::Unknown { .. }) => {
+                let lost_for = self.world.journal.lost_for();
+                lost_for.is_none_or(|span| span > ADOPTION)
+            }
+            RunnerError::Acquire(AcquireError::Stopped { .. }) => {
+                let pool = PoolName::new(self.build.pool);
+                self.world.cloud.is_broken(&pool)
+            }
+            error => is_final(error),
         }
     }
 
@@ -388,18 +420,17 @@ impl Client {
     }
 }
 
-/// Asking again can't help.
+/// Asking again can't help, whatever happened.
 fn is_final(error: &RunnerError) -> bool {
     matches!(
         error,
-        RunnerError::UnknownStage { .. }
-            | RunnerError::UnknownPool { .. }
+        RunnerError::UnknownPool { .. }
             | RunnerError::Acquire(
                 AcquireError::Deadline { .. }
                     | AcquireError::StageOver { .. }
                     | AcquireError::Conflict { .. }
             )
-            | RunnerError::Attach(AttachError::Over { .. } | AttachError::Unknown { .. })
+            | RunnerError::Attach(AttachError::Over { .. })
             | RunnerError::Stage(
                 StageError::Note(NoteError::Unknown { .. } | NoteError::Refused { .. })
                     | StageError::Executor(

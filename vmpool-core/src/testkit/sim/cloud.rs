@@ -42,7 +42,15 @@ struct Inner {
     harmed: BTreeSet<MachineId>,
     /// Since when each dead machine is that, whatever the provider shows.
     dead: BTreeMap<MachineId, Timestamp>,
+    /// Since when machines answer nobody that will again.
+    hanging: BTreeMap<MachineId, Timestamp>,
     calls: BTreeMap<&'static str, Vec<Timestamp>>,
+    /// Pools whose launches can't work.
+    broken: BTreeSet<PoolName>,
+    /// Machines that the journal knew before it was lost.
+    forgotten: BTreeSet<MachineId>,
+    /// Those of them that no listing showed when it was lost.
+    unseen: BTreeSet<MachineId>,
 }
 
 #[derive(Debug, Clone)]
@@ -103,6 +111,36 @@ impl Cloud {
     /// What may be alive of a pool at any moment (P7).
     pub(super) fn limit(&self, pool: &PoolName, limit: u32) {
         self.inner.lock().limits.insert(pool.clone(), limit);
+    }
+
+    /// No launch of the pool can work.
+    pub(super) fn break_pool(&self, pool: &PoolName) {
+        self.inner.lock().broken.insert(pool.clone());
+    }
+
+    pub(super) fn is_broken(&self, pool: &PoolName) -> bool {
+        self.inner.lock().broken.contains(pool)
+    }
+
+    /// The order's pool.
+    pub(super) fn pool_of(&self, order: &LaunchOrder) -> Option<PoolName> {
+        let inner = self.inner.lock();
+        let tags = inner.templates.get(&(order.id.clone(), order.attempt));
+        tags.map(|tags| tags.pool.clone())
+    }
+
+    /// The journal was lost: nobody knows any more what there is.
+    pub(super) fn forget(&self) {
+        let now = self.clock.now();
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        inner.forgotten.extend(inner.machines.keys().cloned());
+        let unseen = inner.machines.iter().filter(|(_, m)| m.shown_from > now);
+        inner.unseen.extend(unseen.map(|(id, _)| id.clone()));
+    }
+
+    pub(super) fn was_forgotten(&self, id: &MachineId) -> bool {
+        self.inner.lock().forgotten.contains(id)
     }
 
     /// A request's template, with what its machines are tagged with.
@@ -175,8 +213,11 @@ impl Cloud {
     }
 
     fn check_limit(&self, inner: &Inner, pool: &PoolName) {
-        let machines = inner.machines.values();
-        let alive = machines.filter(|machine| machine.tags.pool == *pool && machine.gone.is_none());
+        let machines = inner.machines.iter();
+        // What a lost journal knew and nobody could see, nobody can count.
+        let alive = machines.filter(|(id, machine)| {
+            machine.tags.pool == *pool && machine.gone.is_none() && !inner.unseen.contains(*id)
+        });
         let alive = alive.count();
         let limit = inner.limits.get(pool).copied().unwrap_or(u32::MAX);
         if alive > usize::try_from(limit).unwrap_or(usize::MAX) {
@@ -260,10 +301,35 @@ impl Cloud {
         self.link.kill(id, "its agent was killed");
     }
 
-    /// How long a machine has been dead, if it died by itself.
+    /// From now on a machine answers nobody, or does again.
+    pub(super) fn hang(&self, id: &MachineId, hangs: bool) {
+        {
+            let mut inner = self.inner.lock();
+            let now = self.clock.now();
+            let changed = if hangs {
+                inner.hanging.insert(id.clone(), now).is_none()
+            } else {
+                inner.hanging.remove(id).is_some()
+            };
+            if !changed {
+                return;
+            }
+        }
+        let what = if hangs { "hangs" } else { "answers again" };
+        self.trace.say(format_args!("{id} {what}"));
+        self.link.hang(id, hangs);
+    }
+
+    /// How long a machine has not answered, if it is dead or hangs.
     pub(super) fn dead_for(&self, id: &MachineId) -> Option<Duration> {
-        let since = self.inner.lock().dead.get(id).copied()?;
+        let inner = self.inner.lock();
+        let since = *inner.dead.get(id).or_else(|| inner.hanging.get(id))?;
         Some(self.clock.now().since(since))
+    }
+
+    /// Its agent was killed: its clocks don't run any more.
+    pub(super) fn was_killed(&self, id: &MachineId) -> bool {
+        self.inner.lock().dead.contains_key(id)
     }
 
     /// Something was done to a machine that may cost its stage.

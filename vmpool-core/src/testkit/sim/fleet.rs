@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::agents::{Line, Steps};
+use super::client::LASTS;
 use super::journal::SimJournal;
 use super::life::{Life, Mishap};
 use super::logs::SimLogs;
@@ -24,6 +25,9 @@ use crate::testkit::SimExecutor;
 pub(super) const OWNER: &str = "simulated";
 /// As [`OWNER`].
 pub(super) const DEPLOYMENT: &str = "simulation";
+
+/// Machines expire so long after their order.
+pub(super) const MAX_AGE: Duration = Duration::from_hours(12);
 
 pub(super) struct Fleet {
     world: Arc<World>,
@@ -53,11 +57,15 @@ pub(super) struct Up {
 
 /// A pool's settings in a simulation.
 pub(super) fn pool_config(name: &str, warm: u32, limit: u32) -> PoolConfig {
-    PoolConfig {
+    let mut config = PoolConfig {
         owner: Owner::new(OWNER),
         deployment: DeploymentId::new(DEPLOYMENT),
         ..PoolConfig::new(name, warm, limit)
-    }
+    };
+    // As long as builds last, for a stage whose own time a lost journal knew.
+    config.deadlines.stage = LASTS;
+    config.max_age = MAX_AGE;
+    config
 }
 
 impl Fleet {
@@ -139,6 +147,13 @@ impl Fleet {
         self.slots[nth].lock().closed = true;
     }
 
+    /// A runner that was closed and has ended is started again after all.
+    pub(super) fn reopen(self: &Arc<Self>, nth: usize) {
+        self.slots[nth].lock().closed = false;
+        let fleet = self.clone();
+        self.world.spawn(async move { fleet.keep_up(nth).await });
+    }
+
     async fn keep_up(&self, nth: usize) {
         loop {
             let life = {
@@ -205,10 +220,7 @@ impl Fleet {
         } else {
             Sharing::Alone
         };
-        let provider = Arc::new(SimProvider {
-            world: world.clone(),
-            life: life.clone(),
-        });
+        let provider = SimProvider::new(&world, &life, false);
         let account = Account::default();
         let sources = self.pools.iter().map(|config| PoolSource {
             config: config.clone(),

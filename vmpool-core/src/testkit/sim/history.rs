@@ -9,23 +9,29 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::client::{BuildEnd, Client, LASTS};
 use super::cloud::WINDOW;
-use super::fleet::{DEPLOYMENT, Fleet, OWNER, pool_config};
-use super::life::Mishap;
+use super::fleet::{DEPLOYMENT, Fleet, MAX_AGE, OWNER, pool_config};
+use super::life::{Life, Mishap};
 use super::plan::{Happening, Plan};
+use super::provider::SimProvider;
 use super::trace::Told;
 use super::weather::Weather;
 use super::world::World;
 use crate::id::{Attempt, DeploymentId, MachineId, OrderId, Owner, PoolName, counted};
 use crate::journal::Journal;
 use crate::pool::PoolStatus;
-use crate::provider::Tags;
+use crate::provider::{Provider, Tags};
 use crate::runner::PoolOwner;
+use crate::sweep;
 
 /// In fair weather every build ends within this time: a stage's longest life
 /// and all the deadlines on its way.
 const ALL_END: Duration = Duration::from_hours(3);
 /// And a pool is whole again within this one.
 const WHOLE_AGAIN: Duration = Duration::from_mins(40);
+/// By then there was another regular pass.
+const AUDITED: Duration = Duration::from_secs(75);
+/// By then every machine's clocks have run out.
+const CLOCKS: Duration = Duration::from_hours(2);
 
 /// What a history came to.
 #[derive(Debug, Clone)]
@@ -80,7 +86,11 @@ impl History {
     async fn play(plan: &Plan, keep_all: bool) -> Report {
         let world = World::new(plan.seed, plan.clocks, keep_all);
         let pools = plan.pools.iter().map(|pool| {
-            world.cloud.limit(&PoolName::new(pool.name), pool.limit);
+            let name = PoolName::new(pool.name);
+            world.cloud.limit(&name, pool.limit);
+            if pool.broken {
+                world.cloud.break_pool(&name);
+            }
             pool_config(pool.name, pool.warm, pool.limit)
         });
         let pools = pools.collect();
@@ -203,6 +213,15 @@ impl History {
                 stops.spawn_local(async move { fleet.hand_over(runner).await });
             }
             Happening::JournalAway(span) => world.journal.away(span),
+            Happening::LoseJournal => {
+                for nth in 0..self.fleet.size() {
+                    if let Some(life) = self.fleet.life(nth) {
+                        life.die();
+                    }
+                }
+                world.journal.lose();
+                world.cloud.forget();
+            }
             Happening::RoughWeather => world.set_weather(Weather::rough(&world.dice)),
             Happening::FairWeather => world.set_weather(Weather::fair()),
             Happening::Reclaim => {
@@ -220,12 +239,11 @@ impl History {
                     if span > Duration::from_mins(1) {
                         world.cloud.harm(&id);
                     }
-                    world.trace.say(format_args!("{id} hangs for {span:?}"));
-                    world.link.hang(&id, true);
+                    world.cloud.hang(&id, true);
                     let world = world.clone();
                     stops.spawn_local(async move {
                         tokio::time::sleep(span).await;
-                        world.link.hang(&id, false);
+                        world.cloud.hang(&id, false);
                     });
                 }
             }
@@ -258,7 +276,7 @@ impl History {
         self.world.set_weather(Weather::fair());
         self.world.journal.away(Duration::ZERO);
         for id in self.world.cloud.ever() {
-            self.world.link.hang(&id, false);
+            self.world.cloud.hang(&id, false);
         }
         for nth in 0..self.fleet.size() {
             if let Some(life) = self.fleet.life(nth) {
@@ -282,20 +300,29 @@ impl History {
             self.fleet.close(nth);
             self.fleet.hand_over(nth).await;
         }
+        if self.plan.abandoned {
+            self.abandon().await;
+        }
         let whole = |status: &PoolStatus| {
             let settled = status.ordered + status.booting + status.claimed + status.ending == 0;
-            settled && status.waiting == 0 && status.ready == status.warm.min(status.limit)
+            let broken = self.world.cloud.is_broken(&status.name);
+            let wanted = if broken { 0 } else { status.warm };
+            settled && status.waiting == 0 && status.ready == wanted.min(status.limit)
         };
-        self.until("the pools are whole", WHOLE_AGAIN, || {
+        let all_whole = || {
             let first = self.fleet.up(0).map(|up| up.runner.status());
             first.is_some_and(|pools| {
                 pools
                     .iter()
                     .all(|pool| pool.status.as_ref().is_some_and(whole))
             })
-        })
-        .await;
-        tokio::time::sleep(WINDOW * 2).await;
+        };
+        self.until("the pools are whole", WHOLE_AGAIN, all_whole)
+            .await;
+        // What no listing has shown yet comes to light by the next regular one.
+        tokio::time::sleep(AUDITED).await;
+        self.until("the pools stay whole", WHOLE_AGAIN, all_whole)
+            .await;
         self.check_covered().await;
         let Some(up) = self.fleet.up(0) else {
             self.world
@@ -310,6 +337,64 @@ impl History {
                 .trace
                 .wrong(format_args!("P1: a shut-down left something: {left:?}"));
         }
+    }
+
+    /// The last runner ends too, and nobody comes back for days: what is left
+    /// ends itself by its clocks, or is ended by a sweep once it has expired (P1).
+    async fn abandon(&self) {
+        let world = &self.world;
+        world.trace.say(format_args!("all is abandoned"));
+        self.fleet.close(0);
+        if let Some(life) = self.fleet.life(0) {
+            life.die();
+        }
+        tokio::time::sleep(CLOCKS).await;
+        for (id, _) in self.ours() {
+            if !world.cloud.was_killed(&id) {
+                let wrong = format_args!("P1: {id} is alive, and its clocks have run out");
+                world.trace.wrong(wrong);
+            }
+        }
+        let early = self.sweep().await;
+        if early > 0 {
+            let wrong = format_args!("P1: {early} machines are swept before they expire");
+            world.trace.wrong(wrong);
+        }
+        tokio::time::sleep(MAX_AGE).await;
+        let swept = self.sweep().await;
+        world.trace.say(format_args!("{swept} machines are swept"));
+        tokio::time::sleep(WINDOW * 4).await;
+        for (id, _) in self.ours() {
+            let wrong = format_args!("P1: {id} is alive after the sweep");
+            world.trace.wrong(wrong);
+        }
+        self.fleet.reopen(0);
+        self.fleet.wait_up(0).await;
+    }
+
+    /// Ends what is expired, by the provider's word alone; how much that was.
+    async fn sweep(&self) -> usize {
+        let life = Life::new("a person".to_owned(), self.world.trace.clone());
+        let provider = SimProvider::new(&self.world, &life, true);
+        let (owner, ours) = (Owner::new(OWNER), DeploymentId::new(DEPLOYMENT));
+        let Ok(listing) = provider.list(&owner).await else {
+            return 0;
+        };
+        let question = sweep::Question {
+            owner: &owner,
+            ours: Some(&ours),
+            named: None,
+            now: self.world.clock.now(),
+        };
+        let plan = sweep::plan(&listing.machines, &question);
+        sweep::carry_out(&*provider, plan.end).await.len()
+    }
+
+    /// Machines of ours that are alive.
+    fn ours(&self) -> Vec<(MachineId, Tags)> {
+        let mut alive = self.world.cloud.alive();
+        alive.retain(|(_, tags)| tags.deployment.as_str() == DEPLOYMENT);
+        alive
     }
 
     /// Each pool as its owner sees it, if all have one.

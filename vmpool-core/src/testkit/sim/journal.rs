@@ -3,7 +3,7 @@
 //! Rows are what a [`MemoryJournal`] has: what is there is durable, and outlives
 //! every runner. On its way there a write takes time, may be refused, and may
 //! end in doubt; where its runner dies or nobody waits for it any more, it is
-//! made or not, as the dice say.
+//! made or not, as the dice say, at once or later. And all of it may be lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,13 +25,14 @@ use crate::journal::{
 /// What outlives the runners.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
-    rows: MemoryJournal,
+    rows: Mutex<Arc<MemoryJournal>>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     away_until: Option<Instant>,
+    lost_at: Option<Instant>,
     /// Writes that are submitted and not decided, by the life that made them.
     under_way: BTreeMap<u64, (String, Batch)>,
     next: u64,
@@ -39,8 +40,21 @@ struct State {
 
 impl Durable {
     /// What is durable, to be looked at.
-    pub(super) fn rows(&self) -> &MemoryJournal {
-        &self.rows
+    pub(super) fn rows(&self) -> Arc<MemoryJournal> {
+        self.rows.lock().clone()
+    }
+
+    /// All rows are lost, and what is on its way to them. No runner lives.
+    pub(super) fn lose(&self) {
+        *self.rows.lock() = Arc::default();
+        let mut state = self.state.lock();
+        state.under_way.clear();
+        state.lost_at = Some(Instant::now());
+    }
+
+    /// How long ago it was lost, if it was.
+    pub(super) fn lost_for(&self) -> Option<Duration> {
+        self.state.lock().lost_at.map(|at| at.elapsed())
     }
 
     /// The database can't be reached for so long.
@@ -87,19 +101,41 @@ impl Durable {
             undecided
         };
         for batch in undecided {
-            world.settle_write(batch, "its runner died").await;
+            world
+                .settle_write(&self.rows(), batch, "its runner died")
+                .await;
         }
     }
 }
 
 impl World {
+    /// Makes a write durable, if nothing speaks against it.
+    async fn write(&self, rows: &MemoryJournal, batch: Batch) -> Result<(), CommitError> {
+        let written = rows.commit(batch.clone()).await;
+        if written.is_ok() {
+            self.check_durable(&batch);
+        }
+        written
+    }
+
     /// A write that nobody waits for is made or not.
-    async fn settle_write(&self, batch: Batch, why: &str) {
+    async fn settle_write(&self, rows: &MemoryJournal, batch: Batch, why: &str) {
         let what = shown(&batch);
         let made = self.dice.chance(50);
-        let done = made && self.journal.rows.commit(batch).await.is_ok();
+        let done = made && self.write(rows, batch).await.is_ok();
         let done = if done { "made" } else { "not made" };
         self.trace.say(format_args!("{what} is {done}: {why}"));
+    }
+
+    /// As [`World::settle_write`], after a while: the server has it and goes on.
+    fn settle_later(self: &Arc<Self>, batch: Batch, why: &'static str) {
+        let world = self.clone();
+        let rows = self.journal.rows();
+        let later = self.dice.span(Duration::ZERO, Duration::from_secs(2));
+        self.spawn(async move {
+            tokio::time::sleep(later).await;
+            world.settle_write(&rows, batch, why).await;
+        });
     }
 }
 
@@ -122,12 +158,7 @@ impl Drop for UnderWay<'_> {
             return;
         }
         if let Some(batch) = self.of.world.journal.decide(self.number) {
-            let world = self.of.world.clone();
-            let later = world.dice.span(Duration::ZERO, Duration::from_secs(2));
-            self.of.world.spawn(async move {
-                tokio::time::sleep(later).await;
-                world.settle_write(batch, "nobody waits for it").await;
-            });
+            self.of.world.settle_later(batch, "nobody waits for it");
         }
     }
 }
@@ -172,11 +203,16 @@ impl SimJournal {
             return std::future::pending().await;
         };
         if world.dice.chance(weather.commit_ambiguous) {
-            world.settle_write(batch, "the answer is lost").await;
+            if world.dice.chance(50) {
+                let rows = world.journal.rows();
+                world.settle_write(&rows, batch, "the answer is lost").await;
+            } else {
+                world.settle_later(batch, "the connection is lost");
+            }
             let reason = "the connection was lost".to_owned();
             return Err(CommitError::Ambiguous { reason });
         }
-        world.journal.rows.commit(batch).await
+        world.write(&world.journal.rows(), batch).await
     }
 
     /// Anything but a commit.
@@ -202,8 +238,8 @@ impl SimJournal {
         answer
     }
 
-    fn rows(&self) -> &MemoryJournal {
-        &self.world.journal.rows
+    fn rows(&self) -> Arc<MemoryJournal> {
+        self.world.journal.rows()
     }
 }
 
@@ -269,7 +305,7 @@ impl Journal for SimJournal {
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         let what = format!("commit {}", shown(&batch));
         let entered = self.life.enter(&what).await;
-        self.world.check_claim(&self.life, &batch);
+        self.world.check_submitted(&self.life, &batch);
         let written = self.life.effect(self.write(batch, entered.fails)).await;
         let heard = match &written {
             Ok(()) => "durable".to_owned(),

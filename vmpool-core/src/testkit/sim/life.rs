@@ -30,6 +30,9 @@ pub enum Mishap {
     Crash(Side),
     /// The call fails.
     Fail,
+    /// Its effect is made twice, as by a request that was sent again on its
+    /// way. A journal's is not: who loses its answer reads back.
+    Twice,
 }
 
 #[derive(Debug)]
@@ -56,6 +59,8 @@ pub(super) struct Entered {
     nth: u64,
     /// It shall fail.
     pub(super) fails: bool,
+    /// Its effect shall be made twice.
+    pub(super) twice: bool,
 }
 
 impl Life {
@@ -151,8 +156,11 @@ impl Life {
             self.die();
         }
         self.running().await;
-        let fails = mishap == Some(Mishap::Fail);
-        Entered { nth, fails }
+        Entered {
+            nth,
+            fails: mishap == Some(Mishap::Fail),
+            twice: mishap == Some(Mishap::Twice),
+        }
     }
 
     /// The call's effect: goes on only while the runner does.

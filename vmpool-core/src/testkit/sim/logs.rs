@@ -152,6 +152,9 @@ impl LogSink for Sink {
         let kept = if entered.fails || fails {
             Err(broken(step, offset))
         } else {
+            if entered.twice {
+                drop(self.take(offset, bytes));
+            }
             self.take(offset, bytes)
         };
         let heard = match &kept {

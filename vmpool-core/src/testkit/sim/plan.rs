@@ -27,6 +27,9 @@ pub struct Plan {
     pub mishap: Option<(u64, Mishap)>,
     /// The machines' clocks.
     pub clocks: Clocks,
+    /// When all builds are over, every runner ends, and nobody starts one until
+    /// the machines' clocks and a sweep have ended what was left.
+    pub abandoned: bool,
 }
 
 /// A pool of a history.
@@ -38,6 +41,8 @@ pub struct PoolPlan {
     pub warm: u32,
     /// Machines at most.
     pub limit: u32,
+    /// The provider says of each of its launches that it can't work.
+    pub broken: bool,
 }
 
 /// A build, as its client means it.
@@ -149,6 +154,8 @@ pub enum Happening {
     },
     /// The journal's database can't be reached.
     JournalAway(Duration),
+    /// The journal's rows are lost, and with them every runner's life.
+    LoseJournal,
     /// All kinds of calls begin to go wrong, or other ones.
     RoughWeather,
     /// Nothing goes wrong by itself any more.
@@ -193,11 +200,13 @@ impl Plan {
                 name: "linux",
                 warm: 1,
                 limit: 2,
+                broken: false,
             }],
             builds: vec![build],
             events: Vec::new(),
             mishap: None,
             clocks: long_clocks(),
+            abandoned: false,
         }
     }
 
@@ -210,12 +219,14 @@ impl Plan {
             name: "linux",
             warm: small(&dice, 0, 3),
             limit: small(&dice, 2, 5),
+            broken: false,
         }];
         if dice.chance(25) {
             pools.push(PoolPlan {
                 name: "windows",
                 warm: small(&dice, 0, 1),
                 limit: small(&dice, 1, 2),
+                broken: dice.chance(15),
             });
         }
         let builds = (1..=dice.between(1, 6)).map(|n| build(&dice, n, &pools));
@@ -228,7 +239,8 @@ impl Plan {
         });
         let mut events: Vec<_> = events.collect();
         events.sort_by_key(|(at, _)| *at);
-        let clocks = if dice.chance(10) {
+        let abandoned = dice.chance(8);
+        let clocks = if abandoned || dice.chance(10) {
             Clocks {
                 boot: Duration::from_mins(3),
                 idle: Duration::from_mins(3),
@@ -245,6 +257,7 @@ impl Plan {
             events,
             mishap: None,
             clocks,
+            abandoned,
         }
     }
 }
@@ -326,7 +339,8 @@ fn happening(dice: &Dice, runners: usize) -> Happening {
         73..=78 => Happening::Reclaim,
         79..=84 => Happening::KillAgent,
         85..=88 => Happening::HangMachine(dice.span(seconds(5), seconds(200))),
-        89..=94 => Happening::RestartAgent,
+        89..=93 => Happening::RestartAgent,
+        94..=96 => Happening::LoseJournal,
         _ => Happening::BreakConnections,
     }
 }

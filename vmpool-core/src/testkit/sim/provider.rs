@@ -1,13 +1,16 @@
 //! The cloud as one life of a runner sees it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::cloud::WINDOW;
 use super::life::Life;
 use super::world::World;
+use crate::clock::Timestamp;
 use crate::id::{MachineId, Owner};
 use crate::journal::Journal;
 use crate::machine::MachineState;
@@ -18,9 +21,26 @@ use crate::provider::{
 use crate::secret::SecretBytes;
 
 pub(super) struct SimProvider {
-    pub(super) world: Arc<World>,
-    pub(super) life: Arc<Life>,
+    world: Arc<World>,
+    life: Arc<Life>,
+    /// A person asks, by a sweep, and no runner.
+    sweeps: bool,
+    heard: Mutex<Heard>,
 }
+
+/// What the provider has said that a runner must heed (P8).
+#[derive(Debug, Default)]
+struct Heard {
+    /// Until when calls of a kind shall not be made, and how many were since.
+    throttled: BTreeMap<&'static str, (Timestamp, u32)>,
+    /// So many times, that a launch can't work.
+    broken: u32,
+}
+
+/// Calls that may have been let through already when the provider throttles.
+const UNDER_WAY: u32 = 2;
+/// Launches of a pool that can't work: those that were under way at once.
+const MOST_BROKEN: u32 = 2;
 
 /// What becomes of a call, other than being carried out and answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +57,56 @@ enum Fate {
 }
 
 impl SimProvider {
+    pub(super) fn new(world: &Arc<World>, life: &Arc<Life>, sweeps: bool) -> Arc<Self> {
+        Arc::new(Self {
+            world: world.clone(),
+            life: life.clone(),
+            sweeps,
+            heard: Mutex::default(),
+        })
+    }
+
+    /// A call is made: not while the provider has asked for peace (P8).
+    fn heeds(&self, call: &'static str) {
+        self.world.cloud.count(call);
+        let mut heard = self.heard.lock();
+        let now = self.world.clock.now();
+        if let Some((until, calls)) = heard.throttled.get_mut(call)
+            && now < *until
+        {
+            *calls += 1;
+            if *calls > UNDER_WAY {
+                let runner = self.life.name();
+                self.world.trace.wrong(format_args!(
+                    "P8: {runner} calls {call} {calls} times while it is throttled"
+                ));
+            }
+        }
+    }
+
+    /// The runner hears of a refusal.
+    fn hears(&self, call: &'static str, kind: ErrorKind) {
+        let mut heard = self.heard.lock();
+        match kind {
+            ErrorKind::Throttled {
+                retry_after: Some(span),
+            } => {
+                let until = self.world.clock.now().after(span);
+                heard.throttled.insert(call, (until, 0));
+            }
+            ErrorKind::BadSpec => {
+                heard.broken += 1;
+                if heard.broken > MOST_BROKEN {
+                    let (runner, times) = (self.life.name(), heard.broken);
+                    self.world.trace.wrong(format_args!(
+                        "P8: {runner} launches what can't work {times} times"
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Thrown for each call.
     fn fate(&self, fails: u64, launch: bool) -> Fate {
         let (dice, weather) = (&self.world.dice, self.world.weather());
@@ -66,6 +136,13 @@ impl SimProvider {
         Fate::Good
     }
 
+    fn is_broken(&self, order: &LaunchOrder) -> bool {
+        let cloud = &self.world.cloud;
+        cloud
+            .pool_of(order)
+            .is_some_and(|pool| cloud.is_broken(&pool))
+    }
+
     async fn takes_its_time(&self) {
         let (least, most) = (Duration::from_millis(50), Duration::from_secs(2));
         tokio::time::sleep(self.world.dice.span(least, most)).await;
@@ -76,10 +153,11 @@ impl SimProvider {
         let mut outcome = LaunchOutcome::default();
         let fate = if fails {
             Fate::Refused(ErrorKind::Transient)
+        } else if self.is_broken(order) {
+            Fate::Refused(ErrorKind::BadSpec)
         } else {
             self.fate(self.world.weather().launch_fails, true)
         };
-        self.world.cloud.count("launch");
         if let Fate::Refused(kind) = fate {
             self.takes_its_time().await;
             let error = ProviderError::new(kind, attempted);
@@ -124,7 +202,6 @@ impl SimProvider {
     }
 
     async fn carry_out_list(&self, owner: &Owner, fails: bool) -> Result<Listing, ProviderError> {
-        self.world.cloud.count("list");
         let attempted = format!("list the machines of {owner}");
         let begun_at = self.world.clock.now();
         let weather = self.world.weather();
@@ -159,7 +236,6 @@ impl SimProvider {
         ids: &[MachineId],
         fails: bool,
     ) -> Result<Terminating, ProviderError> {
-        self.world.cloud.count("terminate");
         let attempted = format!("terminate {} machines", ids.len());
         let fate = if fails {
             Fate::Refused(ErrorKind::Transient)
@@ -192,6 +268,9 @@ impl SimProvider {
 
     /// What is ended was written down as ending, or is nobody's.
     async fn check_ending(&self, id: &MachineId) {
+        if self.sweeps {
+            return;
+        }
         let Ok(Some(row)) = self.world.journal.rows().machine(id).await else {
             return;
         };
@@ -224,8 +303,17 @@ impl Provider for SimProvider {
     async fn launch(&self, order: &LaunchOrder) -> LaunchOutcome {
         let what = format!("launch {} for {}", order.count, order.id);
         let entered = self.life.enter(&what).await;
-        let outcome = self.carry_out_launch(order, entered.fails);
+        self.heeds("launch");
+        let outcome = async {
+            if entered.twice {
+                drop(self.carry_out_launch(order, false).await);
+            }
+            self.carry_out_launch(order, entered.fails).await
+        };
         let outcome = self.life.effect(outcome).await;
+        for (_, error) in &outcome.refused {
+            self.hears("launch", error.kind);
+        }
         let heard = format!(
             "{} machines, {} refusals, {} unknown",
             outcome.machines.len(),
@@ -238,8 +326,12 @@ impl Provider for SimProvider {
 
     async fn list(&self, owner: &Owner) -> Result<Listing, ProviderError> {
         let entered = self.life.enter("list").await;
+        self.heeds("list");
         let listing = self.carry_out_list(owner, entered.fails);
         let listing = self.life.effect(listing).await;
+        if let Err(error) = &listing {
+            self.hears("list", error.kind);
+        }
         let heard = match &listing {
             Ok(listing) => format!(
                 "{} machines{}",
@@ -254,8 +346,17 @@ impl Provider for SimProvider {
 
     async fn terminate(&self, ids: &[MachineId]) -> Result<Terminating, ProviderError> {
         let entered = self.life.enter(&format!("terminate {ids:?}")).await;
-        let answer = self.carry_out_terminate(ids, entered.fails);
+        self.heeds("terminate");
+        let answer = async {
+            if entered.twice {
+                drop(self.carry_out_terminate(ids, false).await);
+            }
+            self.carry_out_terminate(ids, entered.fails).await
+        };
         let answer = self.life.effect(answer).await;
+        if let Err(error) = &answer {
+            self.hears("terminate", error.kind);
+        }
         let heard = match &answer {
             Ok(answer) => format!("{:?} are gone", answer.gone),
             Err(error) => error.to_string(),

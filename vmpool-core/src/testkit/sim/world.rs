@@ -98,35 +98,41 @@ impl World {
         self.scripts.lock().insert(step.clone(), script);
     }
 
-    /// Holds a write against P2 and P6 when it is submitted: a machine that is
-    /// given to a stage has served none, and is there.
-    pub(super) fn check_claim(&self, life: &Life, batch: &Batch) {
-        for change in &batch.changes {
-            if let Row::Machine(row) = &change.row
-                && row.state == MachineState::Claimed
-                && change.what == "claimed"
-            {
-                self.check_claimed(life, row);
+    /// Holds a claim that is submitted against P6: its machine is there.
+    pub(super) fn check_submitted(&self, life: &Life, batch: &Batch) {
+        for row in claimed(batch) {
+            let (id, runner) = (row.id(), life.name());
+            let dead_for = self.cloud.dead_for(id);
+            if dead_for.is_some_and(|span| span > NEWS_TRAVEL) && !life.was_stopped() {
+                self.trace.wrong(format_args!(
+                    "P6: {runner} hands {id} out, which is dead for {dead_for:?}"
+                ));
             }
         }
     }
 
-    fn check_claimed(&self, life: &Life, row: &MachineRow) {
-        let (id, runner) = (row.id(), life.name());
-        let agent = self.link.agent(id);
-        if let Some((served, _)) = agent.rules().stage()
-            && row.stage.as_ref() != Some(served)
-        {
-            self.trace.wrong(format_args!(
-                "P2: {runner} gives {id} to {:?}, it has served {served}",
-                row.stage
-            ));
-        }
-        let dead_for = self.cloud.dead_for(id);
-        if dead_for.is_some_and(|span| span > NEWS_TRAVEL) && !life.was_stopped() {
-            self.trace.wrong(format_args!(
-                "P6: {runner} hands {id} out, which is dead for {dead_for:?}"
-            ));
+    /// Holds a claim that is durable against P2: its machine has served no other.
+    pub(super) fn check_durable(&self, batch: &Batch) {
+        for row in claimed(batch) {
+            let agent = self.link.agent(row.id());
+            if let Some((served, _)) = agent.rules().stage()
+                && row.stage.as_ref() != Some(served)
+            {
+                let (id, stage) = (row.id(), &row.stage);
+                self.trace.wrong(format_args!(
+                    "P2: {id} is given to {stage:?}, it has served {served}"
+                ));
+            }
         }
     }
+}
+
+/// The machines that a batch gives to stages.
+fn claimed(batch: &Batch) -> impl Iterator<Item = &MachineRow> {
+    batch.changes.iter().filter_map(|change| match &change.row {
+        Row::Machine(row) if row.state == MachineState::Claimed && change.what == "claimed" => {
+            Some(&**row)
+        }
+        _ => None,
+    })
 }
