@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::clone::CloneArgs;
 use crate::explain::ExplainArgs;
+use crate::journal::JournalCommand;
 use crate::pool::PoolCommand;
 use crate::serve::{self, ServeArgs};
 use crate::sweep::{self, SweepArgs};
@@ -84,6 +85,11 @@ pub(crate) enum Command {
     /// nothing is ended. Without --deployment-id only expired machines of our own deployment are.
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(SweepArgs),
+    /// Export, check or copy a journal, also beside its runner
+    Journal {
+        #[command(subcommand)]
+        command: JournalCommand,
+    },
     /// Print shell completions
     #[command(after_help = "Examples:\n  vmpool completions bash > \
         ~/.local/share/bash-completion/completions/vmpool\n  vmpool completions fish > \

@@ -11,6 +11,7 @@ mod exec;
 mod exit;
 mod explain;
 mod interrupt;
+mod journal;
 mod messages;
 mod out;
 mod pipeline_file;
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
         Some(Command::Validate(args)) => validate::validate(&args),
         Some(Command::Pool { command }) => on_runtime(pool::pool(&command)),
         Some(Command::Explain(args)) => on_runtime(explain::explain(&args)),
+        Some(Command::Journal { command }) => on_runtime(journal::journal(&command)),
         Some(Command::Sweep(args)) => on_runtime(sweep::sweep(&args)),
         Some(Command::Completions { shell }) => {
             say(completions(shell))?;

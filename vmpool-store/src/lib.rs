@@ -3,11 +3,13 @@
 //! [`SqliteJournal`] is one file, for one runner that lives on its own host.
 //! [`PostgresJournal`] is a database that several runners share.
 
+mod entry;
 mod postgres;
 mod record;
 mod sqlite;
 #[cfg(all(unix, feature = "testkit"))]
 pub mod testkit;
 
+pub use entry::{Entry, PoolEntry, RowEntry, RowKind};
 pub use postgres::{ConnectError, PostgresJournal};
-pub use sqlite::{OpenError, SqliteJournal, SqliteOptions};
+pub use sqlite::{BackupError, OpenError, SqliteJournal, SqliteOptions};

@@ -7,12 +7,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tokio::runtime::Runtime;
+use vmpool_core::Machine;
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{
     Batch, Change, Event, Holder, MachineRow, MemoryJournal, Note, OrderRow, Row, RowKey, StageRow,
     StepRow, Taken,
 };
-use vmpool_core::Machine;
 use vmpool_core::machine::MachineState;
 use vmpool_core::order::{self, OrderEvent, OrderState};
 use vmpool_core::pool::RequestHash;

@@ -9,6 +9,7 @@
 //! once it is back.
 
 mod address;
+mod archive;
 mod doubt;
 mod error;
 mod read;

@@ -122,13 +122,13 @@ pub(super) async fn version(client: &Client) -> Result<i32, tokio_postgres::Erro
 }
 
 /// One connection outside of any pool; closed when it is dropped.
-struct Connection {
-    client: Client,
+pub(super) struct Connection {
+    pub(super) client: Client,
     _task: JoinSet<()>,
 }
 
 impl Connection {
-    async fn open(address: &Address) -> Result<Self, ConnectError> {
+    pub(super) async fn open(address: &Address) -> Result<Self, ConnectError> {
         let (client, connection) =
             address
                 .patient()

@@ -6,6 +6,7 @@
 //! the file open at once do it no harm, but only [terms](vmpool_core::Term)
 //! keep their pools apart: the state directory's lock keeps a second runner out.
 
+mod archive;
 mod read;
 mod schema;
 mod write;
@@ -23,6 +24,7 @@ use vmpool_core::journal::{
 };
 use vmpool_core::{Journal, MachineId, OrderId, PoolName, StageId, Term};
 
+pub use archive::BackupError;
 pub use schema::OpenError;
 
 use self::read::Reader;

@@ -43,6 +43,10 @@ impl Reader {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads in one transaction: all that `query` sees is of one moment.
     ///
     /// # Cancel safety
@@ -211,7 +215,7 @@ pub(super) fn history(
     Ok(events)
 }
 
-fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
+pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<Event> {
     let read = EventColumns {
         seq: row.get(0)?,
         at: row.get(1)?,

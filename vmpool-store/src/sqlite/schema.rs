@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use refinery::Runner;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -82,6 +82,19 @@ pub enum OpenError {
         #[source]
         source: Box<refinery::Error>,
     },
+}
+
+impl OpenError {
+    /// The file is not as SQLite wrote it.
+    pub fn is_damage(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.sqlite_error_code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        )
+    }
 }
 
 /// The connection that writes. The file is made where there is none.

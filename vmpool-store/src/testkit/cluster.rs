@@ -200,6 +200,8 @@ impl Drop for Cluster {
 
 impl Supervisor {
     fn start(programs: &Programs, folder: &Path, port: u16) -> Self {
+        let script = folder.join("supervisor.sh");
+        fs::write(&script, SUPERVISOR).expect("the folder was made for us");
         // Small, and nothing outside of its folder that a kill would leave.
         let options = format!(
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
@@ -207,7 +209,7 @@ impl Supervisor {
         );
         let mut child = programs
             .command("/bin/sh")
-            .args(["-c", SUPERVISOR, "supervisor"])
+            .arg(&script)
             .arg(folder)
             .arg(programs.folder().join("pg_ctl"))
             .arg(options)
