@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{StatusCode, Uri};
 use serde::Serialize;
 use vmpool_core::journal::{Holder, JournalError};
-use vmpool_core::pool::{AcquireError, AttachError};
+use vmpool_core::pool::{AcquireError, AttachError, NoteError};
 use vmpool_core::runner::{Runner, RunnerError, SetupRequest};
 use vmpool_core::stage::StageError;
 use vmpool_core::{ExecutorError, PoolName, StageId, Step};
@@ -174,6 +174,10 @@ fn setup_failed(error: RunnerError) -> Result<Answer, Elsewhere> {
             ExecutorError::Conflict { .. } | ExecutorError::Invalid { .. },
         )) => Answer::bad_request(&told(&error)),
         RunnerError::Acquire(AcquireError::QueueFull { .. } | AcquireError::Journal { .. })
+        | RunnerError::Attach(AttachError::Journal { .. })
+        | RunnerError::Stage(
+            StageError::Note(NoteError::Journal { .. }) | StageError::Release(_),
+        )
         | RunnerError::Journal(_) => Answer::later(&provision(&told(&error))),
         _ => Answer::failed(&provision(&told(&error))),
     })
@@ -203,4 +207,39 @@ fn step_failed(error: RunnerError) -> Result<Answer, Elsewhere> {
 /// An error with its sources, on one line.
 fn told(error: &RunnerError) -> String {
     format!("{:#}", anyhow::Error::new(error.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p4_a_setup_that_finds_its_journal_away_is_asked_for_again() {
+        let stage = || StageId::new("s");
+        let reason = || "connection refused".to_owned();
+        let (of, why) = (stage(), reason());
+        let note = NoteError::Journal {
+            stage: of,
+            reason: why,
+        };
+        let (of, why) = (stage(), reason());
+        let attach = AttachError::Journal {
+            stage: of,
+            reason: why,
+        };
+        let (of, why) = (stage(), reason());
+        let acquire = AcquireError::Journal {
+            stage: of,
+            reason: why,
+        };
+        for away in [
+            RunnerError::Stage(note.into()),
+            RunnerError::Attach(attach),
+            RunnerError::Acquire(acquire),
+        ] {
+            let answer = setup_failed(away).expect("it is answered here");
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+            assert!(answer.retry_after().is_some());
+        }
+    }
 }
