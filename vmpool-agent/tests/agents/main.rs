@@ -12,6 +12,5 @@ mod machine;
 mod network;
 mod peers;
 mod renewal;
-mod secrets;
 mod stub;
 mod trust_file;

@@ -1,4 +1,17 @@
 //! P11: no secret shows in logs or in `Debug` output, whatever is logged.
+//!
+//! A program of its own, whose one test hears everything that it logs: among
+//! other tests, who asks first whether anybody listens decides it for all.
+
+#[path = "../agents/certificates.rs"]
+#[expect(dead_code, reason = "of what it gives to other tests")]
+mod certificates;
+#[path = "../agents/machine.rs"]
+#[expect(dead_code, reason = "of what it gives to other tests")]
+mod machine;
+#[path = "../agents/stub.rs"]
+#[expect(dead_code, reason = "of what it gives to other tests")]
+mod stub;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -75,7 +88,7 @@ async fn p11_not_even_the_fullest_log_shows_a_secret() {
         .with_writer(captured.clone())
         .with_ansi(false);
     let subscriber = tracing_subscriber::registry().with(layer);
-    let _guard = tracing::subscriber::set_default(subscriber);
+    tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
 
     let deployment = Deployment::new();
     let mut host = deployment.machine("m-1").await;
@@ -116,6 +129,7 @@ async fn p11_not_even_the_fullest_log_shows_a_secret() {
         section.expect("the section").contents().to_vec()
     };
     let mut seen = String::from_utf8_lossy(&captured.0.lock().expect("no panic")).into_owned();
+    assert!(seen.contains("m-1"), "something was logged: {seen}");
     seen += &[
         format!("{:?} {:?}", deployment.authority, deployment.agents),
         format!("{:?} {:?}", deployment.bootstrap(), host.bootstrap),
