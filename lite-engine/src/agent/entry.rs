@@ -14,6 +14,7 @@ use super::digest::Digests;
 use super::engine::Engine;
 use super::service::Service;
 use super::store::{Store, StoreError};
+use crate::claim::{Claim, Protocol};
 use crate::host::{Host, HostConfig, OpenError};
 use crate::identity::{Identity, Standing};
 
@@ -27,6 +28,7 @@ pub struct Agent {
     engine: Arc<Engine>,
     identity: Identity,
     digests: Arc<Digests>,
+    claim: Claim,
     _closes: DropGuard,
 }
 
@@ -80,11 +82,14 @@ impl Agent {
         let enrolled = identity.standing() == Standing::Enrolled;
         let settings = Settings::new(clocks, boot);
         let engine = Engine::restore(settings, enrolled, host, store, clock);
+        let has_stage = engine.look(|rules| rules.stage().is_some());
+        let claim = Claim::of(has_stage.then_some(Protocol::Ours));
         Ok(Self {
             _closes: engine.close_on_drop(),
             engine,
             identity,
             digests,
+            claim,
         })
     }
 
@@ -94,7 +99,13 @@ impl Agent {
             self.engine.clone(),
             self.identity.clone(),
             self.digests.clone(),
+            self.claim.clone(),
         )
+    }
+
+    /// Which protocol has the machine.
+    pub(crate) fn claim(&self) -> &Claim {
+        &self.claim
     }
 
     /// The agent's identity.

@@ -13,6 +13,7 @@ use vmpool_proto::agent::v1::{PrepareRequest, StartStep};
 use super::refuse::{chain, invalid};
 use super::store::Setup;
 use crate::host::{PlannedFile, StageError, StagePlan, StartError, StepOrder};
+use crate::mask::Style;
 
 /// What of the agent's own environment steps get too, under the stage's.
 const INHERITED: &[&str] = &[
@@ -161,10 +162,7 @@ impl StepInput {
 
     /// The order to the host, for a step of a stage that was prepared so.
     pub(super) fn order(self, record: StepRecord, setup: &Setup) -> StepOrder {
-        let mut env: BTreeMap<String, String> = INHERITED
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
-            .collect();
+        let mut env = inherited();
         env.extend(setup.env.clone());
         env.extend(self.env);
         let mut secrets: Vec<Secret> = setup.secrets.iter().cloned().map(Secret::new).collect();
@@ -179,6 +177,8 @@ impl StepInput {
             command: self.command,
             env,
             secrets,
+            mask: Style::Plain,
+            expressions: String::new(),
             workdir,
             user: self.user,
             timeout: self.timeout,
@@ -187,6 +187,14 @@ impl StepInput {
             preamble: String::new(),
         }
     }
+}
+
+/// What of the agent's own environment steps get.
+pub(super) fn inherited() -> BTreeMap<String, String> {
+    let names = INHERITED.iter();
+    names
+        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .collect()
 }
 
 fn sorted(map: HashMap<String, String>) -> BTreeMap<String, String> {

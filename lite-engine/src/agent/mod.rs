@@ -31,5 +31,6 @@ mod service;
 mod store;
 
 pub use entry::{Agent, TakeUpError};
+pub(crate) use refuse::chain;
 pub use run::{AgentEnd, AgentError, run, run_to_end, serve};
 pub use service::Service;

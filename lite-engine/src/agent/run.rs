@@ -1,6 +1,7 @@
 //! The agent from its start to its machine's end.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use tracing::level_filters::LevelFilter;
 use vmpool_core::agent::EndReason;
 
 use super::entry::{Agent, TakeUpError};
+use super::input::inherited;
 use super::refuse::chain;
+use crate::compat::{Beside, DeskConfig, Machine};
 use crate::config::AgentConfig;
 use crate::enrol::Enrolment;
 use crate::host::HostConfig;
@@ -123,7 +126,11 @@ pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<Agent
         .set_nonblocking(true)
         .map_err(system("make the listener non-blocking"))?;
     let listener = TcpListener::from_std(listener).map_err(system("listen"))?;
-    let service = agent_service(agent.service());
+    let machine = Machine::new(agent.claim().clone(), desk(&state_dir));
+    let service = Beside {
+        ours: agent_service(agent.service()),
+        machine: machine.clone(),
+    };
 
     let closing = stop.child_token();
     let limits = Limits::default();
@@ -142,12 +149,28 @@ pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<Agent
             AgentEnd::Stopped
         }
         why = agent.over() => {
-            agent.kill_all().await;
+            tokio::join!(agent.kill_all(), machine.kill_all());
             closing.cancel();
             serving.await?;
             AgentEnd::Machine(why)
         }
     };
-    agent.close().await;
+    tokio::join!(agent.close(), machine.close());
     Ok(end)
+}
+
+/// Where the incumbent's protocol finds its things on a machine of ours.
+fn desk(state_dir: &Path) -> DeskConfig {
+    let dir = state_dir.join("compat");
+    DeskConfig {
+        shared: dir.join("shared"),
+        environment: inherited(),
+        workdir: "/".into(),
+        mint_url: format!("unix://{}", dir.join("wi/wi.sock").display()),
+        docker: "unix:///var/run/docker.sock".into(),
+        connectivity: "8.8.8.8:53".into(),
+        one_stage: true,
+        holder_program: "/proc/self/exe".into(),
+        dir,
+    }
 }

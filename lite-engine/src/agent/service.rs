@@ -18,6 +18,7 @@ use super::engine::{CallError, Engine};
 use super::follow::{Followed, follow, to_wire};
 use super::input::{StageInput, StepInput, stage_id, step_id};
 use super::refuse::{failed, invalid, refused};
+use crate::claim::{Claim, Protocol};
 use crate::identity::{Identity, renew_certificate};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -28,14 +29,21 @@ pub struct Service {
     engine: Arc<Engine>,
     identity: Identity,
     digests: Arc<Digests>,
+    claim: Claim,
 }
 
 impl Service {
-    pub(super) fn new(engine: Arc<Engine>, identity: Identity, digests: Arc<Digests>) -> Self {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        identity: Identity,
+        digests: Arc<Digests>,
+        claim: Claim,
+    ) -> Self {
         Self {
             engine,
             identity,
             digests,
+            claim,
         }
     }
 
@@ -98,6 +106,8 @@ impl Agent for Service {
             content: self.digests.prepare(&request),
         };
         let input = StageInput::of(request)?;
+        let claimed = self.claim.take(Protocol::Ours);
+        claimed.map_err(|taken| Status::failed_precondition(taken.to_string()))?;
         self.durably(move |engine| engine.prepare(call, input))
             .await?;
         let settled = self.engine.until(|rules| match rules.stage()?.1 {

@@ -32,11 +32,12 @@ use vmpool_proto::incumbent::{
     DestroyAnswer, PollRequest, PollStepAnswer, SetupRequest, StartStepRequest, StreamRequest,
 };
 
-use super::refused::{Refused, chain};
+use super::refused::Refused;
 use super::stage::{Asked, Slot, Stage, StageOpenError, Task};
 use super::stream::Output;
 use super::workload::Identities;
-use super::{docker, files, folder, steps, workload};
+use super::{docker, files, folder, plan, steps, workload};
+use crate::agent::chain;
 use crate::host::{HostConfig, StagePlan, remove};
 
 /// How long `/stream_output` waits for its step to be asked for.
@@ -62,6 +63,8 @@ pub struct DeskConfig {
     pub docker: String,
     /// What `/healthz` connects to when it is asked whether there is a network.
     pub connectivity: String,
+    /// Once it was destroyed there is no other stage: the machine is one stage's.
+    pub one_stage: bool,
     /// A program that calls [`crate::holder::run_holder_if_asked`] first.
     pub holder_program: PathBuf,
 }
@@ -185,6 +188,7 @@ impl Desk {
     }
 
     pub(super) async fn set_up(&self, request: SetupRequest) -> Result<(), Refused> {
+        plan::expressions(&request).map_err(Refused::bad)?;
         if request.mount_docker_socket != Some(false) {
             docker::reach(&self.0.config.docker)
                 .await
@@ -205,6 +209,10 @@ impl Desk {
     fn prepare(&self, request: SetupRequest) -> Result<(), Refused> {
         let _alone = self.0.changing.lock();
         let mut stage = self.stage();
+        if stage.is_over() && self.0.config.one_stage {
+            let message = "the machine has served its stage";
+            return Err(Refused::new(StatusCode::CONFLICT, message));
+        }
         if stage.is_over() {
             stage = self.next_stage(&stage)?;
         }

@@ -14,6 +14,7 @@
 //! nothing but these routes is served. It is weaker than ours: a step that reads
 //! the agent's key can act as the runner.
 
+mod beside;
 mod body;
 mod caller;
 pub mod certificates;
@@ -40,6 +41,7 @@ mod tests_command;
 pub mod trust;
 mod workload;
 
+pub(crate) use beside::{Beside, Machine};
 pub use caller::{AskError, Caller};
 pub use desk::{Desk, DeskConfig, DeskError};
 pub use serve::{ServeError, run};

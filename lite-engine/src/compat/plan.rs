@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use vmpool_core::Secret;
 use vmpool_core::agent::StepRecord;
 use vmpool_proto::incumbent::{SetupRequest, StartStepRequest, StepKind};
 
 use super::folder::Folder;
 use super::tests_command;
+use crate::agent::chain;
 use crate::host::StepOrder;
+use crate::mask::{Expressions, Style};
 use crate::output::{self, Wanted};
 
 /// Before each line of what is to be executed.
@@ -119,6 +123,8 @@ pub(super) fn order(
         command: [entrypoint, commands].concat(),
         env,
         secrets: secrets(request, around),
+        mask: Style::Incumbent,
+        expressions: expressions(around.setup)?,
         workdir: around.workdir.join(&request.working_dir),
         user: Some(request.user.clone()).filter(|user| !user.is_empty()),
         timeout: seconds(request.timeout),
@@ -228,6 +234,21 @@ fn secrets(request: &StartStepRequest, around: &Surroundings<'_>) -> Vec<Secret>
         .cloned()
         .map(Secret::new)
         .collect()
+}
+
+/// Regular expressions that logs are cleaned of, one a line.
+///
+/// # Errors
+/// They are not in base64, or one can't be compiled.
+pub(super) fn expressions(setup: &SetupRequest) -> Result<String, String> {
+    let field = "log_config.sanitize_config.sanitize_patterns_content";
+    let encoded = &setup.log_config.sanitize_config.sanitize_patterns_content;
+    let decoded = STANDARD.decode(encoded.trim());
+    let text = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = text.ok_or_else(|| format!("{field}: it is no text in base64"))?;
+    let compiled = Expressions::of_lines(&text);
+    compiled.map_err(|error| format!("{field}: {}", chain(&error)))?;
+    Ok(text)
 }
 
 /// What a log begins with that people read in the incumbent's user interface.

@@ -32,12 +32,35 @@ const UNCACHED: [(&str, &str); 4] = [
     ("x-accel-expires", "0"),
 ];
 
+/// Where a desk is found for a request.
+pub(super) trait Desks: Send + Sync {
+    /// The desk. `begins`: the request makes the machine a stage's.
+    ///
+    /// # Errors
+    /// There is none for this request.
+    fn desk(&self, begins: bool) -> Result<Desk, Refused>;
+
+    /// What `/healthz` connects to when it is asked whether there is a network.
+    fn connectivity(&self) -> &str;
+}
+
+impl Desks for Desk {
+    fn desk(&self, _: bool) -> Result<Desk, Refused> {
+        Ok(self.clone())
+    }
+
+    fn connectivity(&self) -> &str {
+        Desk::connectivity(self)
+    }
+}
+
 /// Answers one request. Never fails: whatever is wrong is an answer.
-pub(super) async fn answer<B>(
-    desk: &Desk,
+pub(super) async fn answer<D, B>(
+    desks: &D,
     request: Request<B>,
 ) -> Result<Response<AnswerBody>, Infallible>
 where
+    D: Desks,
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -51,7 +74,7 @@ where
     }
     let query = head.uri.query().unwrap_or_default();
     let answered = match body::take(&head.headers, body, route.limit()).await {
-        Ok(body) => route.answer(desk, query, &body).await,
+        Ok(body) => route.answer(desks, query, &body).await,
         Err(refused) => Err(refused),
     };
     Ok(answered.unwrap_or_else(|Refused { status, message }| {
@@ -120,22 +143,24 @@ impl Route {
         }
     }
 
-    async fn answer(
+    /// Only these make a machine a stage's.
+    fn begins(self) -> bool {
+        matches!(self, Self::Setup | Self::StartStep)
+    }
+
+    async fn answer<D: Desks>(
         self,
-        desk: &Desk,
+        desks: &D,
         query: &str,
         body: &[u8],
     ) -> Result<Response<AnswerBody>, Refused> {
+        if self == Self::Health {
+            return health(desks.connectivity(), query).await;
+        }
         let done = Ok(json(StatusCode::OK, &serde_json::Map::new()));
+        let desk = desks.desk(self.begins())?;
         match self {
-            Self::Health => {
-                if let Some(lasts) = connectivity::wanted(query) {
-                    let checked = connectivity::check(desk.connectivity(), lasts).await;
-                    checked.map_err(Refused::failed)?;
-                }
-                let version = env!("CARGO_PKG_VERSION").to_owned();
-                Ok(json(StatusCode::OK, &Health { version, ok: true }))
-            }
+            Self::Health => done,
             Self::Setup => {
                 desk.set_up(read(body)?).await?;
                 done
@@ -167,6 +192,15 @@ impl Route {
             }
         }
     }
+}
+
+async fn health(address: &str, query: &str) -> Result<Response<AnswerBody>, Refused> {
+    if let Some(lasts) = connectivity::wanted(query) {
+        let checked = connectivity::check(address, lasts).await;
+        checked.map_err(Refused::failed)?;
+    }
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Ok(json(StatusCode::OK, &Health { version, ok: true }))
 }
 
 fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refused> {

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::codegen::Service;
 
 use super::desk::{Desk, DeskConfig, DeskError};
-use super::refused::chain;
+use super::routes::{self, Desks};
 use super::settings::ServerSettings;
+use super::socket;
 use super::trust::{self, H2, TrustError};
-use super::{routes, socket};
+use crate::agent::chain;
 use crate::listener::{Limits, Port, Tasks};
 
 /// Callers of the incumbent open a connection for each step they wait for.
@@ -91,6 +92,7 @@ pub async fn run(
         mint_url: settings.mint_url,
         docker: settings.docker,
         connectivity: settings.connectivity,
+        one_stage: false,
         holder_program: program,
     })?;
     tracing::warn!(
@@ -134,9 +136,9 @@ pub async fn run(
 
 /// The routes, as what serves connections takes them.
 #[derive(Clone, Debug)]
-pub(super) struct Json(pub(super) Desk);
+pub(super) struct Json<D>(pub(super) D);
 
-impl Service<Request<Incoming>> for Json {
+impl<D: Desks + Clone + 'static> Service<Request<Incoming>> for Json<D> {
     type Response = http::Response<routes::AnswerBody>;
     type Error = Infallible;
     type Future = std::pin::Pin<
@@ -151,7 +153,7 @@ impl Service<Request<Incoming>> for Json {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let desk = self.0.clone();
-        Box::pin(async move { routes::answer(&desk, request).await })
+        let desks = self.0.clone();
+        Box::pin(async move { routes::answer(&desks, request).await })
     }
 }

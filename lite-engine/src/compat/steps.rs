@@ -10,9 +10,9 @@ use super::collect::Ended;
 use super::desk::Inner;
 use super::folder::Folder;
 use super::plan::{self, Surroundings};
-use super::refused::chain;
 use super::stage::{End, Stage, Task};
 use super::{files, result};
+use crate::agent::chain;
 use crate::host::RunningStep;
 
 /// Starts the step, unless it runs already, and answers everybody once it is

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
-use super::refused::{Refused, chain};
+use super::refused::Refused;
 use super::stage::Progress;
+use crate::agent::chain;
 use crate::log::{LogError, LogReader};
 
 /// Output that is being read.

@@ -21,7 +21,7 @@ use super::descendants;
 use super::messages::Order;
 use super::{LOGS, WAKE};
 use crate::log::LogWriter;
-use crate::mask::Masker;
+use crate::mask::{Expressions, Masker};
 use crate::process;
 
 /// What the agent may ask of a holder, by signals.
@@ -66,9 +66,7 @@ pub(super) struct Hold<'a> {
     step: AtGate,
     course: Course,
     signals: SignalFd,
-    secrets: &'a [String],
-    /// The log begins with it.
-    preamble: &'a str,
+    order: &'a Order,
     /// Made at the first output, because that takes as long as a short step.
     masker: Option<Masker>,
     log: LogWriter,
@@ -93,8 +91,7 @@ impl<'a> Hold<'a> {
             step,
             course: Course::new(order.timeout, order.grace, order.detached),
             signals,
-            secrets: &order.secrets,
-            preamble: &order.preamble,
+            order,
             masker: None,
             log: LogWriter::new(&order.host.join(LOGS), &order.name, order.log_space),
             output_closed: false,
@@ -129,12 +126,13 @@ impl<'a> Hold<'a> {
     }
 
     fn write_preamble(&mut self) -> io::Result<()> {
-        if self.preamble.is_empty() {
+        let preamble = &self.order.preamble;
+        if preamble.is_empty() {
             return Ok(());
         }
         // A text of its own: no secret begins in it and ends in the output.
-        let mut masker = Masker::new(self.secrets).map_err(io::Error::other)?;
-        masker.push(self.preamble.as_bytes(), &mut self.pending);
+        let mut masker = masker(self.order)?;
+        masker.push(preamble.as_bytes(), &mut self.pending);
         masker.finish(&mut self.pending);
         self.flush(false)
     }
@@ -208,7 +206,7 @@ impl<'a> Hold<'a> {
             Ok(count) => {
                 let masker = match self.masker.take() {
                     Some(masker) => masker,
-                    None => Masker::new(self.secrets).map_err(io::Error::other)?,
+                    None => masker(self.order)?,
                 };
                 let masker = self.masker.insert(masker);
                 masker.push(&self.buffer[..count], &mut self.pending);
@@ -275,6 +273,13 @@ impl<'a> Hold<'a> {
             .extend(format!("\nprocesses {left:?} of this step do not end\n").bytes());
         Ok(())
     }
+}
+
+/// Hides what the step's log must not show.
+fn masker(order: &Order) -> io::Result<Masker> {
+    let expressions = Expressions::of_lines(&order.expressions).map_err(io::Error::other)?;
+    let masker = Masker::styled(order.mask, &order.secrets).map_err(io::Error::other)?;
+    Ok(masker.and_expressions(&expressions))
 }
 
 /// From here on these signals wait to be read, also those of processes not forked yet.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use vmpool_core::StepId;
 
 use crate::log::LogSpace;
+use crate::mask::Style;
 use crate::process::ProcessId;
 
 /// The agent has recorded the step: it may be executed.
@@ -33,6 +34,10 @@ pub(crate) struct Order {
     pub(crate) user: Option<String>,
     /// Values that the log must not show.
     pub(crate) secrets: Vec<String>,
+    /// What stands for them.
+    pub(crate) mask: Style,
+    /// What else the log must not show, an expression a line.
+    pub(crate) expressions: String,
     pub(crate) timeout: Option<Duration>,
     /// From the request to end to the use of force.
     pub(crate) grace: Duration,

@@ -17,6 +17,7 @@ use super::watch::find;
 use super::{Host, Shared, Table};
 use crate::holder::{Order, to_frame};
 use crate::log::{Progress, StepLog};
+use crate::mask::Style;
 use crate::records::Entry;
 use crate::supervisor;
 
@@ -30,8 +31,13 @@ pub struct StepOrder {
     pub command: Vec<String>,
     /// The step's whole environment; nothing of the host's own is added.
     pub env: BTreeMap<String, String>,
-    /// Values that the log must not show, as [`crate::mask::Masker::new`] says.
+    /// Values that the log must not show, as [`crate::mask::Masker::styled`] says.
     pub secrets: Vec<Secret>,
+    /// What stands for them.
+    pub mask: Style,
+    /// What else the log must not show: regular expressions, one a line. A step
+    /// with one that can't be compiled is lost at its first output.
+    pub expressions: String,
     /// Working directory, absolute.
     pub workdir: PathBuf,
     /// Runs as this user (`name`, `uid`, `name:group`, `uid:gid`); `None`: as the host.
@@ -276,6 +282,8 @@ impl Shared {
                 .iter()
                 .map(|secret| secret.expose().to_owned())
                 .collect(),
+            mask: order.mask,
+            expressions: order.expressions,
             timeout: order.timeout,
             grace: order.grace.unwrap_or(self.config.grace),
             preamble: order.preamble,

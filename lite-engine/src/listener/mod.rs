@@ -4,6 +4,7 @@
 //! |------------------|----------------------------------------------------|
 //! | `vmpool-enrol/1` | the enrolment service                              |
 //! | `h2`             | the agent service, once the agent has its certificate |
+//! | `http/1.1`       | the same, in the older version of HTTP             |
 //! | anything else    | nothing                                            |
 //!
 //! Invariants:
@@ -37,6 +38,7 @@ use vmpool_proto::agent::v1::agent_server::{Agent, AgentServer};
 pub(crate) use self::port::{Port, close};
 use self::runners::Runners;
 pub(crate) use self::tasks::Tasks;
+use crate::compat::trust::HTTP_1_1;
 use crate::enrol::{self, Enrolment, SharedStream};
 use crate::identity::Standing;
 
@@ -143,6 +145,10 @@ where
                     enrolment.close().await;
                     tasks.http2(&limits, stream, agent).await;
                 }
+                Some(HTTP_1_1) if enrolment.identity().standing() >= Standing::Certified => {
+                    enrolment.close().await;
+                    tasks.http1(stream, agent).await;
+                }
                 _ => {
                     tracing::debug!("closed a connection with nothing to speak");
                     close(stream, limits.handshake).await;
@@ -163,7 +169,7 @@ fn tls(enrolment: &Enrolment, runner_name: &str) -> Result<ServerConfig, Listene
         })?
         .with_client_cert_verifier(Arc::new(Runners::new(identity, runner_name)?))
         .with_cert_resolver(identity.resolver());
-    config.alpn_protocols = vec![ENROL_ALPN.to_vec(), SERVE_ALPN.to_vec()];
+    config.alpn_protocols = vec![ENROL_ALPN.to_vec(), SERVE_ALPN.to_vec(), HTTP_1_1.to_vec()];
     // No resumption: each connection proves both ends anew.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

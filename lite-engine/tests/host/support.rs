@@ -70,6 +70,8 @@ impl Machine {
             command: command.iter().map(ToString::to_string).collect(),
             env: [("PATH".to_owned(), path)].into(),
             secrets: Vec::new(),
+            mask: lite_engine::mask::Style::Plain,
+            expressions: String::new(),
             workdir: self.path(),
             user: None,
             timeout: None,
