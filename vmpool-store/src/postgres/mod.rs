@@ -46,7 +46,7 @@ const READERS: usize = 4;
 const WRITERS: usize = 4;
 /// Rows that one step of a compaction removes at most: other runners' commits
 /// wait for it.
-const COMPACT_AT_ONCE: i32 = 500;
+const COMPACT_AT_ONCE: i32 = 250;
 /// Tries of what others get in the way of.
 const TRIES: usize = 5;
 /// A lease for good.

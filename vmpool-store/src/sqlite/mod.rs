@@ -91,6 +91,21 @@ impl SqliteJournal {
         })
     }
 
+    /// Reads what stays so: after a commit that failed at the disk, another one
+    /// must have succeeded first.
+    async fn read<T: Send + 'static>(
+        &self,
+        attempted: impl FnOnce() -> String + Send,
+        query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        if self.writer.as_ref().is_some_and(Writer::is_in_doubt)
+            && let Err(why) = self.write(|_| Ok(())).await
+        {
+            return Err(why.in_journal(attempted()));
+        }
+        self.reader.read(attempted, query).await
+    }
+
     async fn write<T, F>(&self, work: F) -> Result<T, NotWritten>
     where
         T: Send + 'static,
@@ -154,8 +169,7 @@ impl Journal for SqliteJournal {
 
     async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {
         let attempted = || "read the owners".to_owned();
-        self.reader
-            .read(attempted, move |conn| read::pools(conn, now))
+        self.read(attempted, move |conn| read::pools(conn, now))
             .await
     }
 
@@ -173,32 +187,29 @@ impl Journal for SqliteJournal {
 
     async fn pool(&self, pool: &PoolName) -> Result<PoolRows, JournalError> {
         let of = pool.clone();
-        self.reader
-            .read(
-                || format!("read pool {pool}"),
-                move |conn| read::pool(conn, &of),
-            )
-            .await
+        self.read(
+            || format!("read pool {pool}"),
+            move |conn| read::pool(conn, &of),
+        )
+        .await
     }
 
     async fn machine(&self, id: &MachineId) -> Result<Option<Arc<MachineRow>>, JournalError> {
         let of = id.clone();
-        self.reader
-            .read(
-                || format!("read machine {id}"),
-                move |conn| read::machine(conn, &of),
-            )
-            .await
+        self.read(
+            || format!("read machine {id}"),
+            move |conn| read::machine(conn, &of),
+        )
+        .await
     }
 
     async fn stage(&self, id: &StageId) -> Result<Option<StageRecord>, JournalError> {
         let of = id.clone();
-        self.reader
-            .read(
-                || format!("read stage {id}"),
-                move |conn| read::stage(conn, &of),
-            )
-            .await
+        self.read(
+            || format!("read stage {id}"),
+            move |conn| read::stage(conn, &of),
+        )
+        .await
     }
 
     async fn ledger(
@@ -208,31 +219,28 @@ impl Journal for SqliteJournal {
     ) -> Result<Vec<Arc<MachineRow>>, JournalError> {
         let after = after.cloned();
         let attempted = || "read the ledger".to_owned();
-        self.reader
-            .read(attempted, move |conn| {
-                read::ledger(conn, after.as_ref(), limit)
-            })
-            .await
+        self.read(attempted, move |conn| {
+            read::ledger(conn, after.as_ref(), limit)
+        })
+        .await
     }
 
     async fn history(&self, key: &RowKey, limit: usize) -> Result<Vec<Event>, JournalError> {
         let of = key.clone();
-        self.reader
-            .read(
-                || format!("read the history of {key}"),
-                move |conn| read::history(conn, &of, limit),
-            )
-            .await
+        self.read(
+            || format!("read the history of {key}"),
+            move |conn| read::history(conn, &of, limit),
+        )
+        .await
     }
 
     async fn order(&self, id: &OrderId) -> Result<Option<Arc<OrderRow>>, JournalError> {
         let of = id.clone();
-        self.reader
-            .read(
-                || format!("read order {id}"),
-                move |conn| read::order(conn, &of),
-            )
-            .await
+        self.read(
+            || format!("read order {id}"),
+            move |conn| read::order(conn, &of),
+        )
+        .await
     }
 
     /// In small transactions, so that commits get their turn in between.
@@ -253,8 +261,7 @@ impl Journal for SqliteJournal {
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, JournalError> {
         let attempted = || format!("read the events after {after}");
-        self.reader
-            .read(attempted, move |conn| read::events(conn, after, limit))
+        self.read(attempted, move |conn| read::events(conn, after, limit))
             .await
     }
 }

@@ -13,7 +13,7 @@ use crate::record::{BatchRecord, EventRecord, RowRecord, columns, integer, natur
 
 /// Rows that one step of a compaction removes at most, so that commits get
 /// their turn in between.
-pub(super) const COMPACT_AT_ONCE: u32 = 2_000;
+pub(super) const COMPACT_AT_ONCE: u32 = 250;
 
 pub(super) fn raise_term(
     conn: &Connection,

@@ -7,6 +7,10 @@
 //!
 //! Every write ends within [`PATIENCE`]. One that was not begun by then is
 //! withdrawn, and was not made; only one that was begun is in doubt.
+//!
+//! A commit that failed at the disk may have left its end in the log, where
+//! another start would find it, though nobody sees it now. The next commit
+//! writes over it: one is made at once, and nothing else before it succeeded.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,21 +45,34 @@ pub(super) enum NotWritten {
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
     path: PathBuf,
+    in_doubt: Arc<AtomicBool>,
 }
 
 impl Writer {
     pub(super) fn start(conn: Connection, path: &Path) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let path = path.to_owned();
+        let in_doubt = Arc::new(AtomicBool::new(false));
         let thread = Thread {
             conn,
             path: path.clone(),
             unchecked: 0,
+            in_doubt: in_doubt.clone(),
         };
         thread::Builder::new()
             .name("vmpool-journal".to_owned())
             .spawn(move || thread.serve(waiting))?;
-        Ok(Self { queue, path })
+        Ok(Self {
+            queue,
+            path,
+            in_doubt,
+        })
+    }
+
+    /// Whether another start might find what nobody sees now. Any write that
+    /// succeeds decides it.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::Acquire)
     }
 
     /// Makes a write. `work` may be called again, if the first try was undone.
@@ -161,6 +178,8 @@ struct Thread {
     path: PathBuf,
     /// Writes since the log was copied into the database last.
     unchecked: usize,
+    /// The end of a commit that failed may be in the log.
+    in_doubt: Arc<AtomicBool>,
 }
 
 /// Why a transaction was not made.
@@ -215,6 +234,9 @@ impl Thread {
 
     fn transaction(&self, group: &mut [Box<dyn Job>]) -> Result<(), Undone> {
         let unavailable = |error| Undone::All(NotWritten::Unavailable(self.reason(&error)));
+        if self.in_doubt.load(Ordering::Acquire) {
+            self.decide().map_err(unavailable)?;
+        }
         self.run("BEGIN IMMEDIATE").map_err(unavailable)?;
         let is_alone = group.len() == 1;
         for job in group {
@@ -237,13 +259,38 @@ impl Thread {
         self.run("COMMIT").map_err(|error| {
             self.roll_back();
             let reason = self.reason(&error);
-            Undone::All(match error.sqlite_error_code() {
-                // The end of the transaction may be in the log's file, where
-                // another start would find it.
-                Some(ErrorCode::SystemIoFailure) | None => NotWritten::Ambiguous(reason),
-                Some(_) => NotWritten::Unavailable(reason),
+            let may_be_there = matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::SystemIoFailure) | None
+            );
+            Undone::All(if may_be_there && self.decide().is_err() {
+                NotWritten::Ambiguous(reason)
+            } else {
+                NotWritten::Unavailable(reason)
             })
         })
+    }
+
+    /// Writes over what a commit that failed left in the log. Only then it is
+    /// not there, whatever happens next.
+    fn decide(&self) -> rusqlite::Result<()> {
+        // A change of the first page, which means nothing to anybody.
+        let made = self
+            .run("BEGIN IMMEDIATE")
+            .and_then(|()| {
+                self.conn
+                    .pragma_query_value(None, "user_version", |row| row.get(0))
+            })
+            .and_then(|last: i32| {
+                let next = last.wrapping_add(1);
+                self.conn.pragma_update(None, "user_version", next)
+            })
+            .and_then(|()| self.run("COMMIT"));
+        if made.is_err() {
+            self.roll_back();
+        }
+        self.in_doubt.store(made.is_err(), Ordering::Release);
+        made
     }
 
     fn savepoint(&self, job: &mut Box<dyn Job>) -> rusqlite::Result<()> {
