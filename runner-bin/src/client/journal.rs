@@ -35,6 +35,14 @@ impl JournalSource {
     /// There is none that can be read.
     pub(super) fn in_state(state: &Path) -> Result<Self, Stopped> {
         let path = state.join("vmpool.db");
+        if !path.exists() {
+            let state = state.display();
+            let error = anyhow!(
+                "no runner works in {state}, and it has no journal; start one with \
+                 `vmpool serve --state {state}`"
+            );
+            return Err(error).or_exit(Exit::BadInput);
+        }
         let journal = SqliteJournal::open_read_only(&path)
             .with_context(|| format!("read the journal in {}", state.display()))
             .or_exit(Exit::BadInput)?;

@@ -269,7 +269,8 @@ fn refused(url: &str, status: &Status) -> Stopped {
     let told = status.message();
     let (exit, error) = match status.code() {
         Code::NotFound | Code::InvalidArgument => (Exit::BadInput, anyhow!("{told}")),
-        Code::Unimplemented => (
+        // HTTP, but no gRPC; or not even that.
+        Code::Unimplemented | Code::Unknown => (
             Exit::NoRunner,
             anyhow!("what answers at {url} is no runner's --grpc-listen"),
         ),

@@ -9,6 +9,7 @@ use vmpool_proto::v1::{LedgerMachine, LedgerSummary};
 
 use super::args::ShownArgs;
 use super::json;
+use super::ls::machines as count;
 use crate::client::Source;
 use crate::exit::{Exit, Stopped};
 use crate::out::say;
@@ -129,7 +130,8 @@ fn summary(source: &Source, sum: &LedgerSummary) -> String {
     } else {
         let _ = writeln!(
             out,
-            "\n{machines} machines, {ended} ended, {alive} alive, {unaccounted} not accounted for"
+            "\n{}: {ended} ended, {alive} alive, {unaccounted} not accounted for",
+            count(*machines)
         );
     }
     if !unchecked.is_empty() {

@@ -44,7 +44,7 @@ fn text(source: &str, status: &StatusResponse, width: Option<u16>) -> String {
         return out;
     }
     let _ = writeln!(out, "\n{}", pools(status, width).trim_fmt());
-    let machines = machines(status, width);
+    let machines = machines_table(status, width);
     if machines.is_empty() {
         out.push_str("\nno machines yet: those that are kept ready are ordered first\n");
     } else {
@@ -106,6 +106,14 @@ pub(super) fn pool_row(status: &StatusResponse, pool: &Pool) -> [String; 9] {
     ]
 }
 
+/// `1 machine`, `2 machines`.
+pub(super) fn machines(count: impl Into<u64>) -> String {
+    match count.into() {
+        1 => "1 machine".to_owned(),
+        count => format!("{count} machines"),
+    }
+}
+
 fn owner(pool: &Pool) -> String {
     if pool.ours {
         return "this one".to_owned();
@@ -120,7 +128,7 @@ fn owner(pool: &Pool) -> String {
     }
 }
 
-fn machines(status: &StatusResponse, width: Option<u16>) -> Table {
+fn machines_table(status: &StatusResponse, width: Option<u16>) -> Table {
     table(
         MACHINES,
         machine_rows(status, status.at_unix_ms).into_iter(),
@@ -146,7 +154,7 @@ pub(super) fn machine_rows(status: &StatusResponse, now: u64) -> Vec<[String; 6]
             machine.state.clone(),
             since(now, machine.since_unix_ms),
             printable(&machine.stage_id),
-            printable(machine.cause.lines().next().unwrap_or_default()),
+            printable(first_line(&machine.cause)),
         ]
     };
     machines.into_iter().map(row).collect()
@@ -175,32 +183,49 @@ pub(super) fn remarks(status: &StatusResponse, now: u64) -> Vec<String> {
         }
         if pool.unaccounted > 0 {
             remarks.push(format!(
-                "pool {name}: {} machines are not accounted for; see vmpool pool ledger",
-                pool.unaccounted
+                "pool {name}: {} not accounted for; vmpool pool ledger says why",
+                machines(pool.unaccounted)
             ));
         }
         if let Some(last) = pool.troubles.last() {
-            let ago = since(now, last.at_unix_ms);
+            let ago = ago(now, last.at_unix_ms);
             let more = match pool.troubles.len() - 1 {
                 0 => String::new(),
                 more => format!(" ({more} more before)"),
             };
-            remarks.push(format!("pool {name}, {ago} ago: {}{more}", last.text));
+            remarks.push(format!(
+                "pool {name}, last trouble {ago}: {}{more}",
+                first_line(&last.text)
+            ));
         }
     }
     remarks.extend(status.troubles.iter().map(|trouble| {
-        let ago = since(now, trouble.at_unix_ms);
-        format!("the runner, {ago} ago: {}", trouble.text)
+        let ago = ago(now, trouble.at_unix_ms);
+        format!("the runner, trouble {ago}: {}", first_line(&trouble.text))
     }));
     remarks
 }
 
-/// How long ago that was.
+/// A console's last lines are for `explain`.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn ago(now: u64, unix_ms: u64) -> String {
+    match since(now, unix_ms).as_str() {
+        "now" => "just now".to_owned(),
+        span => format!("{span} ago"),
+    }
+}
+
+/// How long that goes on; tenths of what goes on for seconds say nothing.
 fn since(now: u64, unix_ms: u64) -> String {
     let span = Duration::from_millis(now.saturating_sub(unix_ms));
-    // Tenths of a second of something that goes on for longer say nothing.
-    let whole = Duration::from_secs(span.as_secs());
-    human(if whole.is_zero() { span } else { whole })
+    match span.as_secs() {
+        0 => "now".to_owned(),
+        seconds @ 1..60 => format!("{seconds} s"),
+        _ => human(span),
+    }
 }
 
 /// A table without lines, no wider than the terminal.
@@ -211,6 +236,9 @@ pub(super) fn table<const N: usize>(
 ) -> Table {
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     if let Some(width) = width {
         table
             .set_content_arrangement(ContentArrangement::Dynamic)

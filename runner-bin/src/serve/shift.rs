@@ -109,6 +109,12 @@ impl Shift {
 
     fn open(&self, site: &Site) -> anyhow::Result<()> {
         let (doors, connections) = (&site.doors, &site.connections);
+        self.tools.open(doors.grpc.open()?);
+        let url = grpc::url(doors.grpc.address());
+        if let Err(error) = site.state.serves_tools_at(&url) {
+            let error = format!("{:#}", anyhow::Error::new(error));
+            tracing::warn!(error, "tools find this runner by --runner only");
+        }
         let elsewhere = doors.metrics.is_some();
         let metrics = (!elsewhere).then(|| site.metrics.clone());
         let routes = http::routes(site.desk.clone(), metrics);
@@ -122,9 +128,6 @@ impl Shift {
             let routes = PeerService::for_runners(site.desk.clone());
             connections.serve_peers(door.open()?, doorman, routes, self.doors.clone());
         }
-        self.tools.open(doors.grpc.open()?);
-        site.state
-            .serves_tools_at(&grpc::url(doors.grpc.address()))?;
         Ok(())
     }
 

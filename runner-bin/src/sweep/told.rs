@@ -48,7 +48,7 @@ pub(super) fn text(swept: &SweepResponse, args: &SweepArgs) -> String {
         };
         let _ = writeln!(
             out,
-            "another deployment of this name, id {id}: {machines}, {} expired\n  to end them: {}",
+            "another deployment of this name, id {id}: {machines}, {} of them expired\n  to end them: {}",
             other.expired,
             command(args, Some(&id))
         );

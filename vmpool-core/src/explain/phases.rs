@@ -45,9 +45,11 @@ pub(super) fn is_wait(event: &Event) -> bool {
     is_note(event) && event.what == "waits"
 }
 
-/// A note of a request for a machine.
+/// A note of a request for a machine, as `pool::waits` writes them.
 fn is_note(event: &Event) -> bool {
-    event.version == Version(0) && matches!(event.key, RowKey::Stage(_))
+    event.version == Version(0)
+        && matches!(event.key, RowKey::Stage(_))
+        && matches!(&*event.what, "waits" | "refused")
 }
 
 fn refused_at(findings: &Findings) -> Option<Timestamp> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::gather::{Findings, Subject};
 use super::phases::{is_wait, last_note, waits_since};
-use super::words::{counted, span, status};
+use super::words::{counted, shortly, span, status};
 use crate::id::{MachineId, StageId};
 use crate::journal::{Event, MachineRow, OrderRow, RowKey, StageRecord, StepRow};
 use crate::machine::MachineState;
@@ -56,8 +56,9 @@ fn stage(findings: &Findings, record: &StageRecord) -> String {
             let ended = begun(findings, record, "ended");
             let had = span(ended.since(row.claimed_at));
             let mut told = format!(
-                "stage {id} ended {} ago, after {had} on machine {machine}: {end}{}",
+                "stage {id} ended {} ago, after {had} on machine {machine}: {}{}",
                 span(findings.now.since(ended)),
+                shortly(&end.to_string()),
                 steps_done(record)
             );
             if let Some(row) = &findings.machine {
@@ -88,7 +89,12 @@ fn steps_done(record: &StageRecord) -> String {
     }
     let mut told = format!("; {} done", counted(done.len(), "step"));
     if let Some((step, outcome)) = done.iter().find(|(_, o)| !o.status.is_success()) {
-        let _ = write!(told, ", {} failed: {}", step.id, status(&outcome.status));
+        let _ = write!(
+            told,
+            ", {} failed: {}",
+            step.id,
+            shortly(&status(&outcome.status))
+        );
     }
     told
 }
@@ -109,12 +115,12 @@ fn request(findings: &Findings, id: &StageId) -> String {
         Some(event) if is_wait(event) => format!(
             "stage {id} has no machine and waited when it was last heard of, {} ago: {}",
             span(findings.now.since(event.at)),
-            event.cause
+            shortly(&event.cause)
         ),
         Some(event) => format!(
             "stage {id} got no machine after {}: {}",
             waited(event.at),
-            event.cause
+            shortly(&event.cause)
         ),
         // Only notes and waiters make it known.
         None => format!("stage {id} has no machine"),
@@ -152,7 +158,7 @@ fn why_it_waits(pool: &PoolStatus) -> String {
             let _ = write!(told, "; {why}");
         }
         (None, Some(last)) => {
-            let _ = write!(told, "; last trouble: {}", last.text);
+            let _ = write!(told, "; last trouble: {}", shortly(&last.text));
         }
         (None, None) => {}
     }
@@ -163,7 +169,7 @@ fn machine(findings: &Findings, row: &MachineRow) -> String {
     let id = row.id();
     let since = span(findings.now.since(row.since));
     let lived = span(row.since.since(row.launched_at));
-    let cause = &row.cause;
+    let cause = shortly(&row.cause);
     let served = match &row.stage {
         Some(stage) => format!("; it served stage {stage}"),
         None => "; it served no stage".to_owned(),
@@ -198,7 +204,7 @@ fn drained<'a>(findings: &'a Findings, id: &MachineId) -> Option<&'a str> {
         .events
         .iter()
         .find(is_it)
-        .map(|event| event.cause.as_ref())
+        .map(|event| shortly(&event.cause))
 }
 
 fn order(findings: &Findings, row: &OrderRow) -> String {
@@ -222,7 +228,7 @@ fn order(findings: &Findings, row: &OrderRow) -> String {
         matches!(&event.key, RowKey::Order(of) if of == id) && event.what != "bound"
     });
     if let Some(event) = last {
-        let _ = write!(told, "; {}", event.cause);
+        let _ = write!(told, "; {}", shortly(&event.cause));
     }
     told
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::words::shortly;
 use super::{ExplainError, Story, explain, words};
 use crate::clock::Timestamp;
 use crate::id::{Attempt, PoolName, Term, Version};
@@ -318,6 +319,15 @@ async fn a_request_that_got_no_machine_says_why() {
      601000 stage 19 refused: no machine of pool linux for stage 19 within 600.0s; last: no capacity
     waiting 10 min
     ");
+}
+
+#[test]
+fn a_summary_is_one_sentence_whatever_a_console_said() {
+    let lost = "it ended: its supervisor was killed; its agent's last words:\nA\nB";
+    assert_eq!(shortly(lost), "it ended: its supervisor was killed");
+    assert_eq!(shortly("no capacity: try later"), "no capacity: try later");
+    assert_eq!(shortly("said nothing:"), "said nothing:");
+    assert_eq!(shortly(""), "");
 }
 
 #[tokio::test]

@@ -25,10 +25,26 @@ pub(super) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// The first line, without what announces further ones: a summary is one
+/// sentence, and a console's last lines are in the story.
+pub(super) fn shortly(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    match line
+        .strip_suffix(':')
+        .and_then(|line| line.rsplit_once("; "))
+    {
+        Some((before, _)) => before,
+        None => line,
+    }
+}
+
 /// How a step ended: `exit code 2 after 3 s`.
 pub(super) fn outcome(outcome: &StepOutcome) -> String {
     let took = span(outcome.ended_at.since(outcome.started_at));
-    format!("{} after {took}", status(&outcome.status))
+    match &outcome.status {
+        StepStatus::Lost { reason } => format!("lost after {took}: {reason}"),
+        told => format!("{} after {took}", status(told)),
+    }
 }
 
 /// How a step ended, without its time.

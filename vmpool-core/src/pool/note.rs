@@ -41,12 +41,12 @@ impl Shared {
                     version,
                     ..(*row).clone()
                 });
-                changes.push(Change::new(after.clone(), what, "the stage goes on"));
+                changes.push(Change::new(after.clone(), what, cause(&event)));
                 stage = Some(after);
             }
             let step = next_step(id, &event, step.as_deref()).map_err(refused)?;
             if let Some((step, what)) = &step {
-                changes.push(Change::new(step.clone(), what, "the stage goes on"));
+                changes.push(Change::new(step.clone(), what, cause(&event)));
             }
             if changes.is_empty() {
                 return Ok(());
@@ -124,6 +124,17 @@ impl Shared {
             }
         }
         Ok(())
+    }
+}
+
+/// Why the rows change, as `explain` tells it; a step's end is told by its outcome.
+fn cause(event: &StageEvent) -> &'static str {
+    match event {
+        StageEvent::Prepare => "its setup is sent to the agent",
+        StageEvent::Prepared => "the agent has carried its setup out",
+        StageEvent::StepSent { .. } => "it is sent to the agent",
+        StageEvent::StepEnded { .. } => "the agent has told its outcome",
+        StageEvent::End(_) => "the stage ended",
     }
 }
 

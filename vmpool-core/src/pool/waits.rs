@@ -6,6 +6,7 @@
 //! many; what comes beyond that is not told. They change no row.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +143,16 @@ impl Shared {
                 "no machine of pool {} is ready; {booting} boot and {ordered} are ordered",
                 self.name
             );
+            if book.occupied() >= book.size.limit {
+                let ending =
+                    book.count(MachineState::Draining) + book.count(MachineState::Terminating);
+                let _ = write!(
+                    cause,
+                    "; all {} slots are taken: {} claimed, {ending} ending",
+                    book.size.limit,
+                    book.count(MachineState::Claimed)
+                );
+            }
             if let Some(why) = held_off {
                 cause.push_str("; no more is ordered ");
                 cause.push_str(&why);

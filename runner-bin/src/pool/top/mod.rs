@@ -5,6 +5,8 @@
 
 mod draw;
 mod follow;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;

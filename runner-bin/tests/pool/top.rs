@@ -1,0 +1,89 @@
+//! `vmpool pool top` on a terminal, by `script(1)`.
+
+use std::process::Stdio;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+
+use crate::support::{Site, wait_for};
+use crate::tools::state;
+
+/// What is drawn, without the spaces: blanks that are there already are passed
+/// over by moves of the cursor.
+fn letters(screen: &str) -> String {
+    let mut letters = String::new();
+    let mut rest = screen;
+    while let Some((before, sequence)) = rest.split_once("\u{1b}[") {
+        letters.push_str(before);
+        let end = sequence.find(|c: char| ('@'..='~').contains(&c));
+        rest = end.map_or("", |end| &sequence[end + 1..]);
+    }
+    letters.push_str(rest);
+    letters.retain(|c| !c.is_whitespace());
+    letters
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn top_shows_what_changes_finds_a_runner_again_and_ends_on_q() {
+    let site = Site::new(0, 1);
+    let runner = site.serve().await;
+    let line = format!(
+        "stty rows 30 cols 120; exec {} pool top --state {}",
+        env!("CARGO_BIN_EXE_vmpool"),
+        state(&site)
+    );
+    let mut terminal = Command::new("script")
+        .args([
+            "--quiet",
+            "--return",
+            "--flush",
+            "--command",
+            &line,
+            "/dev/null",
+        ])
+        .env("TERM", "xterm-256color")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("script(1) runs");
+    let (mut keys, mut out) = (
+        terminal.stdin.take().expect("a pipe"),
+        terminal.stdout.take().expect("a pipe"),
+    );
+    let screen = Arc::new(Mutex::new(String::new()));
+    let mut reading = JoinSet::new();
+    reading.spawn({
+        let screen = Arc::clone(&screen);
+        async move {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = out.read(&mut bytes).await {
+                screen
+                    .lock()
+                    .push_str(&String::from_utf8_lossy(&bytes[..read]));
+            }
+        }
+    });
+    let shows = async |text: &str| {
+        wait_for(&format!("{text:?} on the screen"), async || {
+            let wanted = text.replace(' ', "");
+            letters(&screen.lock()).contains(&wanted).then_some(())
+        })
+        .await;
+        screen.lock().clear();
+    };
+    shows("no machines yet").await;
+    let machine = site.setup("S1").await;
+    shows(&machine).await;
+    runner.kill().await;
+    shows("no runner: journal").await;
+    let _runner = site.serve().await;
+    shows("this one").await;
+    keys.write_all(b"q").await.expect("a key");
+    let ended = terminal.wait().await.expect("its end");
+    assert_eq!(ended.code(), Some(0));
+}
