@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::{sleep, sleep_until, timeout};
+use vmpool_core::{Clock, Timestamp};
 
 use super::round::Round;
 use super::schedule::BuildPlan;
@@ -32,6 +33,8 @@ pub(crate) struct BuildEnd {
     pub(crate) told: Option<String>,
     /// It was not over by its deadline.
     pub(crate) late: bool,
+    /// When it was over.
+    pub(crate) at: Timestamp,
 }
 
 pub(crate) struct Caller {
@@ -50,6 +53,7 @@ impl Caller {
         if timeout(DEADLINE, self.build(&mut end)).await.is_err() {
             end.late = true;
         }
+        end.at = Clock::system().now();
         let took = asked.elapsed();
         self.say(format_args!("over after {took:.1?}: {end:?}"));
         (self.plan, end)

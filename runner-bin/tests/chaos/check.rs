@@ -22,6 +22,10 @@ const GAP: &[u8] = b"\n[vmpool: the rest of this log is lost: ";
 /// handed out (P6).
 const KNOWN_DEAD: Duration = Duration::from_secs(5);
 
+/// Who waits for a machine that was killed is told so within this time: while
+/// blows still fall and leases run out, too.
+const TOLD_WITHIN: Duration = Duration::from_secs(45);
+
 /// Checks all, and tells the chronicle what is wrong.
 pub(crate) async fn all(round: &Round, ends: &[(BuildPlan, BuildEnd)]) {
     nothing_runs(round);
@@ -189,6 +193,10 @@ impl Build<'_> {
             Part::Agent | Part::Supervisor => "killed",
             Part::Holder => "lost",
         };
+        let late = self.end.at.since(harmed.at);
+        if late > TOLD_WITHIN {
+            self.wrong(format_args!("P3: it was told after {late:.1?} only"));
+        }
         if !told.contains(word) {
             self.wrong(format_args!(
                 "P3: the {:?} of its machine was killed, and it was told: {told}",

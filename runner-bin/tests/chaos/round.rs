@@ -161,11 +161,13 @@ impl Round {
             return Err(format!("{processes:#?}"));
         }
         let rows = check::unfinished(&self.site).await;
-        if rows.is_empty() {
-            Ok(())
-        } else {
-            Err(rows.join(", "))
+        if !rows.is_empty() {
+            return Err(rows.join(", "));
         }
+        for runner in 0..runners {
+            self.site.ledger(runner).await?;
+        }
+        Ok(())
     }
 
     fn report(mut self, ends: &[(BuildPlan, BuildEnd)], keep: bool) -> Report {

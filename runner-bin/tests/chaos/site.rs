@@ -170,7 +170,7 @@ impl Site {
             .arg("--pool")
             .arg(path("pool.yml"))
             .arg("--state")
-            .arg(path(&format!("state-{runner}")))
+            .arg(self.state(runner))
             .arg("--trust")
             .arg(path("trust"))
             .arg("--logs")
@@ -196,9 +196,32 @@ impl Site {
         if let Some(url) = &self.database {
             return Ok(Arc::new(PostgresJournal::connect_read_only(url).await?));
         }
-        let path = self.path().join("state-0").join("vmpool.db");
+        let path = self.state(0).join("vmpool.db");
         let journal = spawn_blocking(move || SqliteJournal::open_read_only(path)).await??;
         Ok(Arc::new(journal))
+    }
+
+    /// Whether `vmpool pool ledger`, which asks this runner, finds every machine
+    /// accounted for; else what it says.
+    pub(crate) async fn ledger(&self, runner: usize) -> Result<(), String> {
+        let mut ledger = Command::new(env!("CARGO_BIN_EXE_vmpool"));
+        ledger
+            .args(["pool", "ledger", "--state"])
+            .arg(self.state(runner));
+        let told = ledger.output().await.expect("run vmpool");
+        if told.status.success() {
+            return Ok(());
+        }
+        let said = [told.stdout, told.stderr].concat();
+        Err(format!(
+            "pool ledger: {}: {}",
+            told.status,
+            String::from_utf8_lossy(&said)
+        ))
+    }
+
+    fn state(&self, runner: usize) -> PathBuf {
+        self.path().join(format!("state-{runner}"))
     }
 
     /// A step's log as it is kept; none: there is no such file.
