@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{Batch, Event, OrderRow, Row, RowKey};
@@ -180,6 +181,12 @@ impl TryFrom<EventColumns> for Event {
             cause: read.cause.into(),
         })
     }
+}
+
+/// The moment `span` before `now`.
+pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
+    let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    Timestamp(now.0.saturating_sub(span))
 }
 
 /// A number as databases have it. Beyond their range is the end of time.

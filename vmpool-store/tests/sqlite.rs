@@ -5,9 +5,11 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::task::JoinSet;
 use vmpool_core::clock::Timestamp;
-use vmpool_core::journal::{Batch, CommitError, Note, RowKey};
+use vmpool_core::journal::{Batch, CommitError, Note, Retention, RowKey};
 use vmpool_core::testkit::conformance;
 use vmpool_core::{Journal, PoolName, StageId, Term};
 use vmpool_store::{OpenError, SqliteJournal, SqliteOptions};
@@ -126,7 +128,7 @@ async fn commit_until_killed() -> Tested {
     let path = std::env::var_os("VMPOOL_TEST_JOURNAL").ok_or("no journal was named")?;
     let journal = Arc::new(SqliteJournal::open(path)?);
     for round in 0_u64.. {
-        let mut commits = tokio::task::JoinSet::new();
+        let mut commits = JoinSet::new();
         for number in round * 4 + 1..=round * 4 + 4 {
             let journal = journal.clone();
             commits
@@ -171,5 +173,44 @@ async fn p5_what_was_answered_is_there_after_a_kill() -> Tested {
             assert_eq!(kept, 1, "{number} was answered and is not there once");
         }
     }
+    Ok(())
+}
+
+/// Writers that never pause, a reader beside them, and a compaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_stays_short_though_nobody_pauses() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("vmpool.db");
+    let journal = Arc::new(SqliteJournal::open(&path)?);
+    let mut writers = JoinSet::new();
+    for writer in 0..16 {
+        let journal = journal.clone();
+        writers.spawn(async move {
+            for number in 0..250 {
+                let number = writer * 1_000 + number + 1;
+                journal.commit(note(number, "x".repeat(10_000))).await?;
+            }
+            Ok::<_, CommitError>(())
+        });
+    }
+    let log = folder.path().join("vmpool.db-wal");
+    let youngest = Retention {
+        events_for: Duration::ZERO,
+        events_most: 100,
+        ended_for: Duration::ZERO,
+    };
+    let mut longest = 0;
+    while !writers.is_empty() {
+        journal.events(0, 10).await?;
+        journal.compact(youngest, Timestamp(1)).await?;
+        longest = longest.max(log.metadata()?.len());
+        while let Some(done) = writers.try_join_next() {
+            done??;
+        }
+    }
+    // 40 MB were written.
+    assert!(longest < 20 << 20, "the log grew to {longest} bytes");
+    journal.compact(youngest, Timestamp(1 << 40)).await?;
+    assert_eq!(journal.events(0, 1_000).await?.len(), 0);
     Ok(())
 }

@@ -250,8 +250,9 @@ BEGIN
     RETURN QUERY SELECT true, in_term, by_runner, at_url, lease_ms;
 END $$;
 
--- One step of a compaction: as long as it removes anything there may be more.
-CREATE FUNCTION compact(events_before bigint, events_most bigint, ended_before bigint, at_once integer)
+-- One step of a compaction: events below a number, and what was over before a
+-- moment. As long as it removes anything there may be more.
+CREATE FUNCTION compact(events_below bigint, ended_before bigint, at_once integer)
 RETURNS TABLE (events_gone bigint, rows_gone bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -259,13 +260,8 @@ DECLARE
     ids   text[];
 BEGIN
     PERFORM FROM tail FOR UPDATE;
-    -- Events of an age lie together at the beginning: the first young one ends them.
     DELETE FROM events WHERE seq IN (
-        SELECT seq FROM events WHERE seq < greatest(
-            coalesce((SELECT seq FROM events WHERE at >= events_before ORDER BY seq LIMIT 1),
-                     (SELECT max(seq) + 1 FROM events)),
-            coalesce((SELECT seq + 1 FROM events ORDER BY seq DESC LIMIT 1 OFFSET events_most), 0))
-        ORDER BY seq LIMIT at_once);
+        SELECT seq FROM events WHERE seq < events_below ORDER BY seq LIMIT at_once);
     GET DIAGNOSTICS events_gone = ROW_COUNT;
     DELETE FROM orders WHERE id IN (
         SELECT id FROM orders WHERE is_over AND changed_at < ended_before LIMIT at_once);

@@ -39,7 +39,7 @@ use self::error::Meaning;
 use self::schema::Access;
 use self::sessions::Sessions;
 use self::writer::Writer;
-use crate::record::{BatchRecord, columns, integer, natural};
+use crate::record::{BatchRecord, before, columns, integer, natural};
 
 /// Connections for reads, and for writes of all kinds.
 const READERS: usize = 4;
@@ -290,12 +290,15 @@ impl Journal for PostgresJournal {
     /// In small transactions, so that commits get their turn in between.
     async fn compact(&self, keep: Retention, now: Timestamp) -> Result<Compacted, JournalError> {
         let attempted = || "compact the journal".to_owned();
-        let sql = "SELECT events_gone, rows_gone FROM compact($1, $2, $3, $4)";
-        let events_before = before(now, keep.events_for);
-        let ended_before = before(now, keep.ended_for);
+        let young_from = integer(before(now, keep.events_for).0);
+        let ended_before = integer(before(now, keep.ended_for).0);
         let most = integer(keep.events_most);
-        let params: [&(dyn ToSql + Sync); 4] =
-            [&events_before, &most, &ended_before, &COMPACT_AT_ONCE];
+        let rows = self
+            .read(attempted, read::EVENTS_BELOW, &[&young_from, &most])
+            .await?;
+        let below: i64 = one(&rows, attempted)?.get(0);
+        let sql = "SELECT events_gone, rows_gone FROM compact($1, $2, $3)";
+        let params: [&(dyn ToSql + Sync); 3] = [&below, &ended_before, &COMPACT_AT_ONCE];
         let mut all = Compacted::default();
         loop {
             let rows = self.write(attempted, sql, &params).await?;
@@ -357,10 +360,4 @@ fn ownership(pool: PoolName, row: &Row) -> Ownership {
 fn millis(lease: Duration) -> i64 {
     let millis = lease.min(CENTURY).as_millis();
     i64::try_from(millis).unwrap_or(i64::MAX)
-}
-
-/// The moment `span` before `now`.
-fn before(now: Timestamp, span: Duration) -> i64 {
-    let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    integer(now.0.saturating_sub(span))
 }

@@ -38,6 +38,13 @@ pub(super) const LEDGER: &str = "SELECT row FROM machines WHERE id > $1 ORDER BY
 pub(super) const EVENTS: &str = "
     SELECT seq, at, kind, id, step, version, what, cause FROM events
     WHERE seq > $1 ORDER BY seq LIMIT $2";
+/// The number below which events are forgotten: those of an age lie together at
+/// the beginning, and numbers have no gaps.
+pub(super) const EVENTS_BELOW: &str = "
+    SELECT greatest(
+        coalesce((SELECT seq FROM events WHERE at >= $1 ORDER BY seq LIMIT 1), last_event + 1),
+        last_event + 1 - $2)
+    FROM tail";
 pub(super) const HISTORY: &str = "
     SELECT seq, at, kind, id, step, version, what, cause FROM events
     WHERE id = $1 AND (kind = $2 OR ($2 = 'stage' AND kind = 'step'))

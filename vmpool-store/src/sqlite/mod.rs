@@ -29,7 +29,7 @@ pub use schema::OpenError;
 
 use self::read::Reader;
 use self::writer::{NotWritten, Writer};
-use crate::record::BatchRecord;
+use crate::record::{BatchRecord, before};
 
 /// What may be chosen about a journal in a file.
 #[derive(Debug, Clone, Copy, Default)]
@@ -245,12 +245,20 @@ impl Journal for SqliteJournal {
 
     /// In small transactions, so that commits get their turn in between.
     async fn compact(&self, keep: Retention, now: Timestamp) -> Result<Compacted, JournalError> {
+        let attempted = || "compact the journal".to_owned();
+        let young_from = before(now, keep.events_for);
+        let ended_before = before(now, keep.ended_for);
+        let below = self
+            .read(attempted, move |conn| {
+                read::events_below(conn, young_from, keep.events_most)
+            })
+            .await?;
         let mut all = Compacted::default();
         loop {
             let some = self
-                .write(move |conn| write::compact(conn, keep, now))
+                .write(move |conn| write::compact(conn, below, ended_before))
                 .await
-                .map_err(|why| why.in_journal("compact the journal".to_owned()))?;
+                .map_err(|why| why.in_journal(attempted()))?;
             if some == Compacted::default() {
                 return Ok(all);
             }

@@ -197,6 +197,24 @@ pub(super) fn events(conn: &Connection, after: u64, limit: usize) -> rusqlite::R
         .collect()
 }
 
+/// The number below which events are forgotten.
+pub(super) fn events_below(
+    conn: &Connection,
+    young_from: Timestamp,
+    most: u64,
+) -> rusqlite::Result<u64> {
+    // Events of an age lie together at the beginning: the first young one ends
+    // them. Numbers have no gaps.
+    let sql = "SELECT max(
+                   coalesce((SELECT seq FROM events WHERE at >= ?1 ORDER BY seq LIMIT 1), last + 1),
+                   last + 1 - ?2)
+               FROM (SELECT coalesce(max(seq), 0) AS last FROM events)";
+    conn.prepare_cached(sql)?
+        .query_row(params![integer(young_from.0), integer(most)], |row| {
+            row.get(0).map(natural)
+        })
+}
+
 pub(super) fn history(
     conn: &Connection,
     key: &RowKey,

@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use vmpool_core::clock::Timestamp;
-use vmpool_core::journal::{CommitError, Compacted, Holder, Retention, RowKey, Taken};
+use vmpool_core::journal::{CommitError, Compacted, Holder, RowKey, Taken};
 use vmpool_core::{PoolName, Term, Version};
 
 use super::read;
@@ -228,28 +228,20 @@ fn tell(conn: &Connection, event: &EventRecord, at: Timestamp) -> rusqlite::Resu
         .map(drop)
 }
 
-/// One step of a compaction. As long as it removes anything there may be more.
+/// One step of a compaction: events below `events_below`, and what was over
+/// before `ended_before`. As long as it removes anything there may be more.
 pub(super) fn compact(
     conn: &Connection,
-    keep: Retention,
-    now: Timestamp,
+    events_below: u64,
+    ended_before: Timestamp,
 ) -> rusqlite::Result<Compacted> {
-    // Events of an age lie together at the beginning: the first young one ends them.
     let events = conn
         .prepare_cached(
             "DELETE FROM events WHERE seq IN (
-                 SELECT seq FROM events WHERE seq < max(
-                     coalesce((SELECT seq FROM events WHERE at >= ?1 ORDER BY seq LIMIT 1),
-                              (SELECT max(seq) + 1 FROM events)),
-                     coalesce((SELECT seq + 1 FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?2), 0))
-                 ORDER BY seq LIMIT ?3)",
+                 SELECT seq FROM events WHERE seq < ?1 ORDER BY seq LIMIT ?2)",
         )?
-        .execute(params![
-            before(now, keep.events_for),
-            integer(keep.events_most),
-            COMPACT_AT_ONCE
-        ])?;
-    let ended = params![before(now, keep.ended_for), COMPACT_AT_ONCE];
+        .execute(params![integer(events_below), COMPACT_AT_ONCE])?;
+    let ended = params![integer(ended_before.0), COMPACT_AT_ONCE];
     let orders = conn
         .prepare_cached(
             "DELETE FROM orders WHERE id IN (
@@ -275,10 +267,4 @@ pub(super) fn compact(
         events: events as u64,
         rows: (orders + stages.len() + steps) as u64,
     })
-}
-
-/// The moment `span` before `now`.
-fn before(now: Timestamp, span: std::time::Duration) -> i64 {
-    let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    integer(now.0.saturating_sub(span))
 }
