@@ -17,6 +17,7 @@ use vmpool_proto::v1::{
 };
 
 use crate::exit::{Exit, OrExit as _, Stopped};
+use crate::screen::printable;
 
 /// How long a runner may take to be there.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -266,7 +267,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 /// An answer that is none.
 fn refused(url: &str, status: &Status) -> Stopped {
-    let told = status.message();
+    let told = printable(status.message());
     let (exit, error) = match status.code() {
         Code::NotFound | Code::InvalidArgument => (Exit::BadInput, anyhow!("{told}")),
         // HTTP, but no gRPC; or not even that.

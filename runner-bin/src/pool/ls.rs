@@ -172,6 +172,12 @@ pub(super) fn remarks(status: &StatusResponse, now: u64) -> Vec<String> {
                 "stage {stage} waits for a machine of pool {name} for {waited}"
             ));
         }
+        if !pool.holder.is_empty() && !status.runner_id.is_empty() {
+            let holder = owner(pool);
+            remarks.push(format!(
+                "pool {name} is with runner {holder}: ask that one for its machines"
+            ));
+        }
         if !pool.stopped.is_empty() {
             remarks.push(format!("pool {name} takes no requests: {}", pool.stopped));
         }

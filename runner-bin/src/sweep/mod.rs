@@ -22,6 +22,7 @@ use crate::client::the_runner;
 use crate::exit::{Exit, OrExit as _, Stopped};
 use crate::messages;
 use crate::out::{complain, say};
+use crate::screen::printable;
 use crate::serve::pools;
 
 /// The deployment's root of trust, with its id, in the state directory.
@@ -50,7 +51,7 @@ pub(crate) async fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
         told::text(&swept, args)
     })?;
     for trouble in &swept.troubles {
-        complain(format_args!("vmpool: {trouble}"));
+        complain(format_args!("vmpool: {}", printable(trouble)));
     }
     let is_done = swept.ended.iter().all(|machine| machine.failed.is_empty());
     Ok(if is_done && swept.troubles.is_empty() {

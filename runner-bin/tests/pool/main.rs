@@ -2,10 +2,15 @@
 //! the real program against a real `vmpool serve`, and the service itself.
 
 mod asked;
+#[expect(dead_code, reason = "these tests need only some of it")]
+#[path = "../serve/fleet.rs"]
+mod fleet;
 mod gone;
+mod several;
 #[expect(dead_code, reason = "these tests need only some of it")]
 #[path = "../serve/support.rs"]
 mod support;
 mod tools;
 mod top;
+mod unaccounted;
 mod watched;
