@@ -1,0 +1,117 @@
+//! How the machine fares: processors, memory and disks over time.
+//!
+//! A [`Sampler`] reads a few lines of `/proc` now and then, in a task of the
+//! caller's tracker, and keeps a [`Series`] of bounded length: a machine's whole
+//! life, ever more coarsely. Reading costs some ten microseconds; between two
+//! samples nothing happens.
+//!
+//! ```text
+//! /proc ──proc──► Reading ──difference to the one before──► Sample ──► Series ──lttb──► Summary
+//! ```
+//!
+//! Where a file of `/proc` can't be read its figures are 0.
+
+mod lttb;
+mod proc;
+mod series;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use lttb::{Point, downsample};
+use proc::Reading;
+pub use proc::{CpuTime, DiskBytes, Memory, parse_cpu, parse_disks, parse_memory};
+pub use series::{Series, Summary};
+
+/// How often the machine is looked at where nobody says otherwise.
+pub const EVERY: Duration = Duration::from_secs(30);
+
+/// How the machine fared from the sample before until now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// Since the sampler's start, in seconds.
+    pub at_secs: f64,
+    /// Processor time used, in percent of all processors.
+    pub cpu_pct: f64,
+    /// Memory that can't be had without swapping, in percent.
+    pub memory_pct: f64,
+    /// The memory at this time.
+    pub memory: Memory,
+    /// Bytes read from all disks, per second.
+    pub disk_read_per_sec: f64,
+    /// Bytes written to all disks, per second.
+    pub disk_written_per_sec: f64,
+}
+
+/// Looks at the machine as long as its tracker's task lives. A clone is the same sampler.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    shared: Arc<Mutex<Watched>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    begun: Instant,
+    last: (Instant, Reading),
+    latest: Sample,
+    series: Series,
+}
+
+impl Sampler {
+    /// Begins to sample `every` so often, in a task that ends with `cancel`.
+    pub fn start(tracker: &TaskTracker, cancel: CancellationToken, every: Duration) -> Self {
+        let now = Instant::now();
+        let sampler = Self {
+            shared: Arc::new(Mutex::new(Watched {
+                begun: now,
+                last: (now, Reading::take()),
+                latest: Sample::default(),
+                series: Series::default(),
+            })),
+        };
+        let mut ticks = tokio::time::interval_at(now + every, every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let sampling = sampler.clone();
+        tracker.spawn(async move {
+            while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+                sampling.sample();
+            }
+        });
+        sampler
+    }
+
+    /// Looks at the machine now.
+    pub fn sample(&self) -> Sample {
+        let (now, reading) = (Instant::now(), Reading::take());
+        let mut watched = self.shared.lock();
+        let (before, last) = watched.last;
+        let sample = reading.since(
+            &last,
+            now.saturating_duration_since(before),
+            now.saturating_duration_since(watched.begun),
+        );
+        watched.last = (now, reading);
+        watched.latest = sample;
+        watched.series.push(sample);
+        sample
+    }
+
+    /// What was seen last.
+    pub fn latest(&self) -> Sample {
+        self.shared.lock().latest
+    }
+
+    /// The machine's figures until now, which this looks at once more.
+    pub fn summary(&self) -> Summary {
+        self.sample();
+        self.shared.lock().series.summary()
+    }
+}
+
+#[cfg(test)]
+mod tests;
