@@ -46,6 +46,33 @@ async fn p1_machines_of_a_lost_state_directory_are_named_and_end_when_a_person_s
 }
 
 #[tokio::test]
+async fn p2_p4_a_build_whose_journal_was_lost_goes_on_where_it_is() {
+    let site = Site::new(1, 4);
+    let runner = site.serve().await;
+    let machine = site.setup("s").await;
+    let slow = step("s", "b", "echo begun; sleep 3; echo done");
+    let (_, ()) = tokio::join!(site.post("/step", &slow), async {
+        until_it_runs(&site).await;
+        wait_for("a warm machine", async || {
+            (machines(&site) == 2).then_some(())
+        })
+        .await;
+        runner.kill().await;
+    });
+    for file in ["vmpool.db", "vmpool.db-wal", "vmpool.db-shm"] {
+        let _ = fs::remove_file(site.path().join("state").join(file));
+    }
+    // Its callers come again before the machines were found and asked whose they are.
+    let next = site.begin();
+    let (again, ended) = tokio::join!(site.setup("s"), site.insist("/step", &slow));
+    assert_eq!(again, machine);
+    assert_eq!(ended.json(), json!({"exited": true}));
+    assert_eq!(site.log("s", "b"), "begun\ndone\n");
+    site.destroy("s").await;
+    assert!(next.stop().await.success());
+}
+
+#[tokio::test]
 async fn p1_no_machine_outlives_its_clock_though_nobody_sweeps() {
     let site = Site::new(1, 4);
     site.pool(1, 4, "{boot: 10s, idle: 3s, stage_grace: 1s}");

@@ -161,6 +161,14 @@ impl Site {
         self.ready(&mut self.command(program)).await
     }
 
+    /// A runner that is about to begin.
+    pub(crate) fn begin(&self) -> Serving {
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_vmpool")));
+        Serving {
+            child: command.spawn().expect("start vmpool serve"),
+        }
+    }
+
     async fn ready(&self, command: &mut Command) -> Serving {
         self.ready_at(self.port, command).await
     }

@@ -26,6 +26,7 @@ use crate::journal::{CommitError, Journal, JournalError, MachineRow};
 use crate::link::{AgentLink, Health};
 use crate::machine::MachineState;
 use crate::provider::{Capabilities, Provider};
+use crate::reconcile::ADOPTED;
 use crate::stage::StageEvent;
 
 /// What a pool is built from.
@@ -249,6 +250,19 @@ impl WarmPool {
     /// As for [`Pool::acquire`].
     pub async fn acquire(&self, request: AcquireRequest) -> Result<Lease, AcquireError> {
         self.shared.acquire(&request).await
+    }
+
+    /// Whether it is known whose the provider's machines are. It is not where the
+    /// journal knew none of them, until a listing has told what there is, and the
+    /// agents have told which stages they have.
+    pub(crate) fn is_settled(&self) -> bool {
+        if self.shared.book.lock().blank {
+            return false;
+        }
+        let machines = self.status().machines;
+        !machines
+            .iter()
+            .any(|machine| machine.state == MachineState::Booting && machine.cause == ADOPTED)
     }
 
     /// What happens from now on.

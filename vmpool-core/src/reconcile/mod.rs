@@ -25,6 +25,7 @@ use std::time::Duration;
 
 pub use absence::Absences;
 pub use known::{Known, Past};
+pub(crate) use plan::ADOPTED;
 pub use plan::{Action, Input, Plan, Unaccounted, plan};
 
 /// How a pool is held against its provider.

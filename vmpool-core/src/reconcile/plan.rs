@@ -14,6 +14,11 @@ use crate::machine::MachineState;
 use crate::map::{Map, Set};
 use crate::provider::{Launched, Listed, ListedState, Listing};
 
+/// Why a machine boots that the journal did not know: its agent has not said yet
+/// whose it is.
+pub(crate) const ADOPTED: &str =
+    "the provider shows it under our tags, and the journal did not know it";
+
 /// What a pass goes out from.
 pub struct Input<'a> {
     /// The living rows, read after the listing was answered: what is written
@@ -231,8 +236,7 @@ impl<'a> Pass<'a> {
             return self.plan.actions.push(action);
         }
         if listed.tags.expires_at > self.input.now {
-            let cause = "the provider shows it under our tags, and the journal did not know it";
-            let cause = cause.into();
+            let cause = ADOPTED.into();
             return self.plan.actions.push(Action::Adopt { listed, cause });
         }
         let cause = "the journal did not know it, and it has expired".into();

@@ -23,6 +23,7 @@ mod parts;
 mod record;
 mod reign;
 mod saving;
+mod settling;
 mod setup;
 mod shared;
 mod stages;
@@ -127,7 +128,7 @@ impl Runner {
         if let Some((reign, entry)) = self.here(stage) {
             return reign.ours(reign.step(&entry, step, hash)).await;
         }
-        let Some(record) = self.shared.parts.journal.stage(stage).await? else {
+        let Some(record) = self.shared.record(stage).await? else {
             return Err(RunnerError::UnknownStage {
                 stage: stage.clone(),
             });
@@ -198,7 +199,7 @@ impl Runner {
             }
             reign
         } else {
-            match self.shared.parts.journal.stage(stage).await? {
+            match self.shared.record(stage).await? {
                 Some(record) if !record.stage.state.is_ended() => {
                     self.shared.reign_or_owner(&record.stage.pool).await?
                 }
@@ -234,7 +235,7 @@ impl Runner {
         if let Some(reign) = self.shared.reign_with(stage) {
             return Ok(Some(reign.name.clone()));
         }
-        let record = self.shared.parts.journal.stage(stage).await?;
+        let record = self.shared.record(stage).await?;
         Ok(record.map(|record| record.stage.pool.clone()))
     }
 

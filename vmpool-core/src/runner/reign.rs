@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::RunnerError;
 use super::parts::{RunnerParts, Sharing};
+use super::settling::Settling;
 use super::stages::{Phase, StageEntry, StepEntry, Told};
 use super::troubles::Troubles;
 use crate::id::{PoolName, StageId, Term};
@@ -46,6 +47,7 @@ pub(super) struct Reign {
     /// Steps that the whole runner follows.
     pub(super) followed: Arc<AtomicUsize>,
     stages: Mutex<Map<StageId, Arc<StageEntry>>>,
+    pub(super) settling: Settling,
 }
 
 impl fmt::Debug for Reign {
@@ -84,6 +86,7 @@ impl Reign {
             tasks: TaskTracker::new(),
             followed: crown.followed,
             stages: Mutex::default(),
+            settling: Settling::begin(),
         })
     }
 

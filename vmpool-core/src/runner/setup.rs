@@ -9,6 +9,9 @@
 //! is given up at once, and the stage's end says why.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
 
 use super::reign::{PAUSE, Reign};
 use super::stages::{Phase, StageEntry};
@@ -26,12 +29,16 @@ impl Reign {
         self: &Arc<Self>,
         request: &SetupRequest,
     ) -> Result<Lease, RunnerError> {
+        let begun = Instant::now();
+        // Its time to wait for a machine has begun, too.
+        let patience = request.wait.unwrap_or(Duration::MAX);
+        let _ = timeout(patience, self.settled()).await;
         let asking = Asking::new(self, request);
         let entry = &asking.entry;
         let lease = tokio::select! {
             biased;
             () = entry.destroyed.cancelled() => return Err(destroyed(request)),
-            lease = self.claim(request) => lease?,
+            lease = self.claim(request, begun) => lease?,
         };
         entry.lease.get_or_init(|| lease.clone());
         if entry.destroyed.is_cancelled() {
@@ -48,11 +55,13 @@ impl Reign {
         Ok(lease)
     }
 
-    async fn claim(&self, request: &SetupRequest) -> Result<Lease, RunnerError> {
+    async fn claim(&self, request: &SetupRequest, begun: Instant) -> Result<Lease, RunnerError> {
         let hash = self.pool.keyed_hash(&request.setup.content());
         let wanted = AcquireRequest {
             stage: request.stage.clone(),
-            wait: request.wait,
+            wait: request
+                .wait
+                .map(|wait| wait.saturating_sub(begun.elapsed())),
             lasts: request.lasts,
             hash,
         };

@@ -15,7 +15,7 @@ use super::reign::Reign;
 use super::troubles::Troubles;
 use super::{PoolOwner, RunnerError};
 use crate::id::{PoolName, StageId};
-use crate::journal::{Holder, JournalError, Retention};
+use crate::journal::{Holder, JournalError, Retention, StageRecord};
 
 /// Old events and ended rows are removed so often.
 const COMPACT_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -155,6 +155,17 @@ impl Shared {
         Ok(ruled
             .find(|owned| owned.pool == *pool)
             .map(|owned| owned.holder))
+    }
+
+    /// A stage as the journal has it, once that can be complete.
+    pub(super) async fn record(
+        &self,
+        stage: &StageId,
+    ) -> Result<Option<StageRecord>, JournalError> {
+        for reign in self.reigns() {
+            reign.settled().await;
+        }
+        self.parts.journal.stage(stage).await
     }
 
     /// All pools that are ours.
