@@ -8,6 +8,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::error::ConnectError;
+use super::tls::Tls;
 
 /// How long a connection may take to be made, per address of the host.
 pub(super) const CONNECT: Duration = Duration::from_secs(3);
@@ -23,22 +24,30 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(super) struct Address {
     config: Config,
     shown: String,
+    tls: Tls,
 }
 
 impl Address {
     /// Reads a URL, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`.
     pub(super) fn read(url: &str) -> Result<Self, ConnectError> {
+        // Who asks for TLS gets it with a verified certificate, by either name.
+        let text = url.replace("sslmode=verify-full", "sslmode=require");
         // What was wrong is not told: it may be a piece of the password.
-        let mut config: Config = url.parse().map_err(|_| ConnectError::Url)?;
+        let mut config: Config = text.parse().map_err(|_| ConnectError::Url)?;
         let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
-        if !is_url || config.get_hosts().is_empty() {
+        let hosts = config.get_hosts();
+        if !is_url || hosts.is_empty() || !hosts.iter().all(is_host) {
             return Err(ConnectError::Url);
         }
         let shown = shown(&config);
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(ConnectError::NoTls { shown });
+        if config.get_ssl_mode() != SslMode::Require {
+            // Not as it comes: TLS that somebody in between may leave out is none.
+            config.ssl_mode(SslMode::Disable);
         }
-        config.ssl_mode(SslMode::Disable);
+        let tls = match Tls::new(config.get_ssl_mode()) {
+            Ok(tls) => tls,
+            Err(reason) => return Err(ConnectError::Roots { shown, reason }),
+        };
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
         }
@@ -53,7 +62,11 @@ impl Address {
             // Of several hosts, the one that takes writes.
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        Ok(Self { config, shown })
+        Ok(Self { config, shown, tls })
+    }
+
+    pub(super) fn tls(&self) -> Tls {
+        self.tls.clone()
     }
 
     /// For the work of a runner: everything ends in bounded time.
@@ -75,6 +88,17 @@ impl Address {
         let mut config = self.config.clone();
         config.options(format!("{ours} {theirs}"));
         config
+    }
+}
+
+/// False: it may be the end of a password with an `@` in it.
+fn is_host(host: &Host) -> bool {
+    match host {
+        Host::Tcp(name) => name
+            .chars()
+            .all(|one| one.is_alphanumeric() || ".-_:%".contains(one)),
+        #[cfg(unix)]
+        Host::Unix(_) => true,
     }
 }
 
@@ -145,11 +169,23 @@ mod tests {
     }
 
     #[test]
-    fn tls_that_was_asked_for_is_not_left_out_in_silence() {
-        let refused = Address::read("postgres://user@host/db?sslmode=require");
-        assert!(
-            matches!(refused, Err(ConnectError::NoTls { .. })),
-            "{refused:?}"
+    fn tls_is_used_where_it_was_asked_for_and_never_by_halves() {
+        let mode = |url: &str| {
+            let address = Address::read(url).expect("the system has roots");
+            address.config.get_ssl_mode()
+        };
+        assert_eq!(mode("postgres://user@host/db"), SslMode::Disable);
+        assert_eq!(
+            mode("postgres://user@host/db?sslmode=prefer"),
+            SslMode::Disable
+        );
+        assert_eq!(
+            mode("postgres://user@host/db?sslmode=require"),
+            SslMode::Require
+        );
+        assert_eq!(
+            mode("postgres://user@host/db?sslmode=verify-full"),
+            SslMode::Require
         );
     }
 }

@@ -15,14 +15,16 @@ pub enum ConnectError {
          special characters in a password as %XX"
     )]
     Url,
-    /// TLS was asked for.
+    /// There is nothing to verify the server's certificate by.
     #[error(
-        "connect to {shown}: sslmode=require is not supported; reach the database over a \
-         private network or a tunnel, and leave sslmode out"
+        "connect to {shown} over TLS: no root certificates: {reason}; install the system's, \
+         or name a file of them in SSL_CERT_FILE"
     )]
-    NoTls {
+    Roots {
         /// The database.
         shown: String,
+        /// Why there are none.
+        reason: String,
     },
     /// It can't be reached, or refuses us.
     #[error("use the database {shown}")]

@@ -5,6 +5,9 @@
 //! show, and every batch is held against all that were answered. Leases are
 //! judged by the database's clock.
 //!
+//! The URL says with `sslmode=require` whether the database is spoken to over
+//! TLS; its certificate is verified then.
+//!
 //! A database that is away fails every call within seconds, and is used again
 //! once it is back.
 
@@ -15,6 +18,7 @@ mod error;
 mod read;
 mod schema;
 mod sessions;
+mod tls;
 mod wire;
 mod writer;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use refinery::Runner;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::address::Address;
 use super::error::ConnectError;
@@ -132,7 +132,7 @@ impl Connection {
         let (client, connection) =
             address
                 .patient()
-                .connect(NoTls)
+                .connect(address.tls())
                 .await
                 .map_err(|source| ConnectError::Database {
                     shown: address.to_string(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use deadpool_postgres::{Hook, HookError, Manager, Object, Pool, PoolError, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, Row};
 
 use super::address::{Address, CONNECT};
 use super::doubt::Doubts;
@@ -27,7 +27,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(address: &Address, most: usize) -> Self {
-        let manager = Manager::new(address.bounded(), NoTls);
+        let manager = Manager::new(address.bounded(), address.tls());
         let check = Hook::async_fn(|session, _| {
             Box::pin(async move {
                 let checked = check(session).await;

@@ -130,7 +130,9 @@ impl Task {
             // One of them did it: the others are written without that one.
             Done::Undone(Meaning::Again | Meaning::Data, _) => {
                 for job in group {
-                    self.alone(job).await;
+                    for job in self.in_time(vec![job]) {
+                        self.alone(job).await;
+                    }
                 }
             }
             Done::Undone(_, reason) => {
@@ -147,30 +149,21 @@ impl Task {
         }
     }
 
+    /// Writes a batch by itself, again where others got in its way.
     async fn alone(&mut self, job: Job) {
+        let alone = [job];
         let mut tries = 0;
-        let mut job = self.in_time(vec![job]);
         let answer = loop {
-            if job.is_empty() {
-                return;
-            }
             tries += 1;
-            match self.statement(&job).await {
-                Done::Answered(answers) => {
-                    break answers.into_iter().next().unwrap_or_else(|| {
-                        Err(CommitError::Ambiguous {
-                            reason: "the database gave no answer".to_owned(),
-                        })
-                    });
-                }
-                Done::Undone(Meaning::Again, _) if tries < TRIES => job = self.in_time(job),
+            match self.statement(&alone).await {
+                Done::Answered(answers) => break answers.into_iter().collect(),
+                Done::Undone(Meaning::Again, _) if tries < TRIES => {}
                 Done::Undone(_, reason) => break Err(unavailable(reason)),
                 Done::Doubtful(reason) => break Err(CommitError::Ambiguous { reason }),
             }
         };
-        for job in job.drain(..) {
-            job.answer(answer.clone());
-        }
+        let [job] = alone;
+        job.answer(answer);
     }
 
     /// Those whose time is not over; the others are answered.
@@ -219,10 +212,12 @@ impl Task {
             Ok(Ok(row)) => {
                 self.session = Some((session, backend));
                 let answers = row.try_get::<_, &str>(0).ok().map(wire::answers);
-                let Some(Ok(answers)) = answers else {
-                    return Done::Doubtful(self.reason("it gave an answer that makes no sense"));
+                return match answers {
+                    Some(Ok(answers)) if answers.len() == group.len() => {
+                        Done::Answered(self.told(group, answers))
+                    }
+                    _ => Done::Doubtful(self.reason("it gave an answer that makes no sense")),
                 };
-                return Done::Answered(self.told(group, answers));
             }
             Ok(Err(error)) => match meaning(&error) {
                 Meaning::Doubtful => told(&error),
