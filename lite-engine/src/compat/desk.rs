@@ -33,11 +33,12 @@ use vmpool_proto::incumbent::{
 };
 
 use super::refused::Refused;
-use super::stage::{Asked, Slot, Stage, StageOpenError, Task};
+use super::stage::{Asked, Remains, Slot, Stage, StageOpenError, Task};
 use super::stream::Output;
 use super::workload::Identities;
-use super::{docker, files, folder, plan, steps, workload};
+use super::{docker, files, folder, logs, plan, stats, steps, workload};
 use crate::agent::chain;
+use crate::facts::{self, Sampler};
 use crate::host::{HostConfig, StagePlan, remove};
 
 /// How long `/stream_output` waits for its step to be asked for.
@@ -45,6 +46,9 @@ const STREAM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a stage's end waits for the answers of its steps.
 const ANSWERS_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a stage's end waits for the logs of its steps.
+const LOGS_PATIENCE: Duration = Duration::from_secs(25);
 
 /// What a desk works with.
 #[derive(Clone, Debug)]
@@ -107,6 +111,7 @@ pub(super) struct Inner {
     /// Held while a stage is set up or ended, by threads that may block.
     changing: Mutex<()>,
     pub(super) identities: Identities,
+    sampler: Sampler,
     tasks: TaskTracker,
     pub(super) closing: CancellationToken,
 }
@@ -135,19 +140,26 @@ impl Desk {
         made.map_err(failed("create", &stages))?;
         let numbers = numbers(&stages).map_err(failed("read", &stages))?;
         let last = numbers.last().copied().unwrap_or(1);
-        let (stage, tasks) = open_stage(&config, last)?;
+        let (stage, remains) = open_stage(&config, last)?;
         let identities = Identities::new(config.mint_url.clone());
+        let tasks = TaskTracker::new();
+        let closing = CancellationToken::new();
+        let sampler = Sampler::start(&tasks, closing.clone(), facts::EVERY);
         let desk = Self(Arc::new(Inner {
             config,
             stage: Mutex::new(Arc::new(stage)),
             changing: Mutex::default(),
             identities,
-            tasks: TaskTracker::new(),
-            closing: CancellationToken::new(),
+            sampler,
+            tasks,
+            closing,
         }));
         let stage = desk.stage();
-        for task in tasks {
+        for task in remains.steps {
             desk.see_to(&stage, task);
+        }
+        for task in remains.logs {
+            logs::bring_in_background(&desk.0, &stage, &task);
         }
         for number in numbers.into_iter().filter(|number| *number < last) {
             let path = stages.join(number.to_string());
@@ -159,7 +171,10 @@ impl Desk {
     /// Stops answering and waits for what is under way. The steps run on.
     pub async fn close(&self) {
         self.0.closing.cancel();
-        self.stage().host.close().await;
+        let stage = self.stage();
+        stage.uploads.close();
+        stage.uploads.wait().await;
+        stage.host.close().await;
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }
@@ -230,6 +245,8 @@ impl Desk {
         let stage = Arc::new(stage);
         let before = std::mem::replace(&mut *self.0.stage.lock(), stage.clone());
         self.0.tasks.spawn(async move {
+            before.uploads.close();
+            before.uploads.wait().await;
             before.host.close().await;
             if let Err(error) = remove(before.dir()) {
                 tracing::warn!(%error, "remove a stage that is over");
@@ -291,11 +308,14 @@ impl Desk {
         let slot = slot.map_err(|_| Refused::bad("Step has not started"))?;
         let mut progress = slot.progress();
         let begun = progress.wait_for(|now| now.running.is_some() || now.end.is_some());
-        let now = tokio::select! {
-            begun = begun => begun.map(|now| now.clone()).map_err(|_| Refused::stopping())?,
-            () = self.0.closing.cancelled() => return Err(Refused::stopping()),
+        let begun = tokio::select! {
+            begun = begun => begun.is_ok(),
+            () = self.0.closing.cancelled() => false,
         };
-        Output::from(slot.progress(), &now, request.offset)
+        if !begun {
+            return Err(Refused::stopping());
+        }
+        Output::from(&slot, request.offset)
     }
 
     /// Waits until a step of this id is asked for whose output is for this.
@@ -329,7 +349,13 @@ impl Desk {
         if timeout(ANSWERS_PATIENCE, answered).await.is_err() {
             tracing::warn!("a stage has ended before all answers of its steps were known");
         }
-        Ok(DestroyAnswer::default())
+        // The machine may go at once.
+        stage.uploads.close();
+        if timeout(LOGS_PATIENCE, stage.uploads.wait()).await.is_err() {
+            tracing::warn!("a stage has ended before all logs of its steps were brought");
+        }
+        let os_stats = stats::told(&self.0.sampler.summary());
+        Ok(DestroyAnswer { os_stats })
     }
 
     fn stage(&self) -> Arc<Stage> {
@@ -344,7 +370,7 @@ fn step_id(text: &str) -> Result<StepId, Refused> {
     StepId::parse(text).map_err(|error| Refused::bad(format!("id: {error}")))
 }
 
-fn open_stage(config: &DeskConfig, number: u64) -> Result<(Stage, Vec<Task>), DeskError> {
+fn open_stage(config: &DeskConfig, number: u64) -> Result<(Stage, Remains), DeskError> {
     let path = config.dir.join("stages").join(number.to_string());
     let made = DirBuilder::new().mode(0o700).recursive(true).create(&path);
     made.map_err(|source| DeskError::Folder {

@@ -32,6 +32,10 @@ pub(super) enum Entry {
         /// What its log ends with, after its own output.
         epilogue: String,
     },
+    /// So many lines of a step's log are in the live stream of the log service.
+    Sent { id: String, lines: u64 },
+    /// A step's log is where it was wanted, or nobody tries any more.
+    Brought { id: String },
     /// The stage is over.
     Destroyed,
 }

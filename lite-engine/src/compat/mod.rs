@@ -14,6 +14,7 @@
 //! nothing but these routes is served. It is weaker than ours: a step that reads
 //! the agent's key can act as the runner.
 
+mod annotations;
 mod beside;
 mod body;
 mod caller;
@@ -25,16 +26,19 @@ mod docker;
 mod files;
 mod folder;
 mod journal;
+mod logs;
 mod outbound;
 mod plan;
 mod read;
 mod refused;
+mod reports;
 mod result;
 mod routes;
 mod serve;
 pub mod settings;
 mod socket;
 mod stage;
+mod stats;
 mod steps;
 mod stream;
 mod tests_command;

@@ -220,7 +220,8 @@ fn wanted(request: &StartStepRequest) -> Vec<Wanted<'_>> {
         .collect()
 }
 
-fn secrets(request: &StartStepRequest, around: &Surroundings<'_>) -> Vec<Secret> {
+/// Values that the step's log may not show.
+pub(super) fn secrets(request: &StartStepRequest, around: &Surroundings<'_>) -> Vec<Secret> {
     let identities = request.workload_identities.iter();
     let values = around
         .setup

@@ -18,13 +18,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use vmpool_core::StepId;
 use vmpool_proto::incumbent::{PollStepAnswer, SetupRequest, StartStepRequest};
 
 use super::journal::{Entry, Journal};
 use crate::host::{Host, HostConfig, OpenError, RunningStep};
+use crate::log::LogReader;
 
 /// A stage that is being opened could not be.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,8 @@ pub(super) struct Slot {
     pub(super) log_drone: bool,
     fingerprint: Fingerprint,
     progress: watch::Sender<Progress>,
+    /// What the log ends with, once that is known.
+    epilogue: watch::Sender<Option<Bytes>>,
 }
 
 impl Slot {
@@ -68,7 +73,33 @@ impl Slot {
             log_drone: request.log_drone,
             fingerprint: Fingerprint::of(request),
             progress: watch::Sender::default(),
+            epilogue: watch::Sender::default(),
         }
+    }
+
+    /// The log of this step, which runs or is over, from byte `offset` to its
+    /// very end.
+    pub(super) fn log(&self, step: &RunningStep, offset: u64) -> LogReader {
+        step.log(offset).followed_by(self.epilogue.subscribe())
+    }
+
+    /// Bytes in the log so far.
+    pub(super) fn log_end(&self) -> u64 {
+        let printed = self
+            .progress
+            .borrow()
+            .running
+            .as_ref()
+            .map(RunningStep::log_end);
+        let epilogue = self.epilogue.borrow().as_ref().map_or(0, Bytes::len);
+        printed.unwrap_or(0) + epilogue as u64
+    }
+
+    fn ends(&self, end: End) {
+        let epilogue = Bytes::copy_from_slice(end.epilogue.as_bytes());
+        self.epilogue.send_replace(Some(epilogue));
+        self.progress
+            .send_modify(|progress| progress.end = Some(Arc::new(end)));
     }
 
     pub(super) fn progress(&self) -> watch::Receiver<Progress> {
@@ -87,6 +118,17 @@ pub(super) struct Task {
     pub(super) slot: Arc<Slot>,
     pub(super) request: Arc<StartStepRequest>,
     pub(super) handle: Option<String>,
+    /// Lines of its log that are in the live stream already.
+    pub(super) sent: u64,
+}
+
+/// What is left to do for the steps of a stage that was found on the disk.
+#[derive(Debug, Default)]
+pub(super) struct Remains {
+    /// Steps that are not answered.
+    pub(super) steps: Vec<Task>,
+    /// Answered ones whose logs are not where they are wanted.
+    pub(super) logs: Vec<Task>,
 }
 
 /// What asking for a step came to.
@@ -110,6 +152,8 @@ pub(super) struct Stage {
     table: Mutex<Table>,
     /// Told when a step was asked for.
     asked: watch::Sender<()>,
+    /// Logs on their way.
+    pub(super) uploads: TaskTracker,
 }
 
 #[derive(Debug, Default)]
@@ -126,29 +170,33 @@ struct Table {
 impl Stage {
     /// Opens the stage in `host.dir`'s parent, as the agent before left it, with
     /// the steps that have to be seen to their ends. Within a tokio runtime.
-    pub(super) fn open(dir: &Path, host: HostConfig) -> Result<(Self, Vec<Task>), StageOpenError> {
+    pub(super) fn open(dir: &Path, host: HostConfig) -> Result<(Self, Remains), StageOpenError> {
         let host = Host::open(host)?;
         let path = dir.join("journal");
         let (journal, entries) =
             Journal::open(&path).map_err(|source| StageOpenError::Journal { path, source })?;
         let mut table = Table::default();
-        let mut open = HashMap::new();
+        let mut found = HashMap::new();
         for entry in entries {
-            table.take_up(entry, &mut open);
+            table.take_up(entry, &mut found);
         }
-        for slot in table.steps.values() {
-            // Its log can still be read.
-            if let Some(step) = host.step(&slot.id) {
-                slot.runs(step);
-            }
-        }
-        let mut tasks = Vec::new();
-        for (id, task) in open {
+        let mut remains = Remains::default();
+        for (id, Found { task, brought }) in found {
+            let answered = task.slot.progress.borrow().end.is_some();
+            let step = host.step(&id);
             // One that the host does not know was never executed: it may be asked for again.
-            let Some(step) = host.step(&id) else { continue };
-            task.slot.runs(step);
+            if step.is_none() && !answered {
+                continue;
+            }
             table.steps.insert(id, task.slot.clone());
-            tasks.push(task);
+            if let Some(step) = step {
+                task.slot.runs(step);
+                match (answered, brought) {
+                    (false, _) => remains.steps.push(task),
+                    (true, false) => remains.logs.push(task),
+                    (true, true) => {}
+                }
+            }
         }
         let stage = Self {
             host,
@@ -156,8 +204,9 @@ impl Stage {
             journal,
             table: Mutex::new(table),
             asked: watch::Sender::default(),
+            uploads: TaskTracker::new(),
         };
-        Ok((stage, tasks))
+        Ok((stage, remains))
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -220,6 +269,7 @@ impl Stage {
             slot,
             request,
             handle,
+            sent: 0,
         }))
     }
 
@@ -255,13 +305,25 @@ impl Stage {
             tracing::error!(step = %slot.id, %error, "write down a step's answer");
         }
         self.table.lock().learn(stage_runtime_id, &end.answer);
-        slot.progress
-            .send_modify(|progress| progress.end = Some(Arc::new(end)));
+        slot.ends(end);
+    }
+
+    /// How far a step's log has come; should the agent be killed, the next goes on there.
+    pub(super) fn note(&self, entry: &Entry) {
+        if let Err(error) = self.journal.add(entry) {
+            tracing::warn!(%error, "write down how far a log has come");
+        }
     }
 }
 
+/// A step in the journal.
+struct Found {
+    task: Task,
+    brought: bool,
+}
+
 impl Table {
-    fn take_up(&mut self, entry: Entry, open: &mut HashMap<StepId, Task>) {
+    fn take_up(&mut self, entry: Entry, found: &mut HashMap<StepId, Found>) {
         match entry {
             Entry::Setup(setup) => self.setup = Arc::from(setup),
             Entry::Asked { request, handle } => {
@@ -272,23 +334,31 @@ impl Table {
                     slot,
                     request,
                     handle,
+                    sent: 0,
                 };
-                open.insert(id, task);
+                let brought = false;
+                found.insert(id, Found { task, brought });
             }
             Entry::Answered {
                 id,
                 answer,
                 epilogue,
             } => {
-                let Some(task) = open.remove(id.as_str()) else {
-                    return;
-                };
-                self.learn(&task.request.stage_runtime_id, &answer);
-                task.slot.progress.send_modify(|progress| {
+                if let Some(Found { task, .. }) = found.get(id.as_str()) {
+                    self.learn(&task.request.stage_runtime_id, &answer);
                     let answer = *answer;
-                    progress.end = Some(Arc::new(End { answer, epilogue }));
-                });
-                self.steps.insert(task.slot.id.clone(), task.slot);
+                    task.slot.ends(End { answer, epilogue });
+                }
+            }
+            Entry::Sent { id, lines } => {
+                if let Some(found) = found.get_mut(id.as_str()) {
+                    found.task.sent = lines;
+                }
+            }
+            Entry::Brought { id } => {
+                if let Some(found) = found.get_mut(id.as_str()) {
+                    found.brought = true;
+                }
             }
             Entry::Destroyed => self.over = true,
         }

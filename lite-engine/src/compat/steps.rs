@@ -6,12 +6,12 @@ use vmpool_core::agent::{Content, StepRecord};
 use vmpool_core::{Clock, StepOutcome};
 use vmpool_proto::incumbent::StartStepRequest;
 
-use super::collect::Ended;
+use super::collect::{Collected, Ended};
 use super::desk::Inner;
 use super::folder::Folder;
 use super::plan::{self, Surroundings};
 use super::stage::{End, Stage, Task};
-use super::{files, result};
+use super::{annotations, files, logs, result};
 use crate::agent::chain;
 use crate::host::RunningStep;
 
@@ -29,6 +29,7 @@ pub(super) async fn see_to_end(desk: Arc<Inner>, stage: Arc<Stage>, task: Task) 
     let end = match running {
         Ok(running) => {
             task.slot.runs(running.clone());
+            logs::bring_in_background(&desk, &stage, &task);
             let Ok(outcome) = running.wait().await else {
                 return;
             };
@@ -88,13 +89,25 @@ async fn finish(desk: &Inner, stage: &Stage, task: &Task, outcome: StepOutcome) 
         request: task.request.clone(),
         outcome,
         env,
+        secrets: plan::secrets(&task.request, &around),
+        workdir: desk.config.workdir.join(&task.request.working_dir),
         folder,
     };
     let collected = tokio::task::spawn_blocking(move || ended.collect()).await;
-    collected.unwrap_or_else(|error| End {
-        answer: result::failed(format!("collect what the step returns: {error}")),
-        epilogue: String::new(),
-    })
+    match collected {
+        Ok(Collected { end, annotations }) => {
+            if let Some(annotations) = annotations {
+                let closing = desk.closing.clone();
+                let request = task.request.clone();
+                annotations::post_in_background(stage, closing, request, &setup, annotations);
+            }
+            end
+        }
+        Err(error) => End {
+            answer: result::failed(format!("collect what the step returns: {error}")),
+            epilogue: String::new(),
+        },
+    }
 }
 
 fn surroundings<'a>(

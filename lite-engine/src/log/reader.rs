@@ -146,6 +146,8 @@ pub struct LogReader {
     closing: CancellationToken,
     offset: u64,
     open: Option<(u64, Arc<File>)>,
+    /// What follows the log, once it is known.
+    tail: Option<watch::Receiver<Option<Bytes>>>,
 }
 
 impl LogReader {
@@ -161,7 +163,15 @@ impl LogReader {
             closing,
             offset,
             open: None,
+            tail: None,
         }
+    }
+
+    /// The same reader, with bytes that follow the log: it waits for them at the
+    /// log's end. A sender that goes without any means that there are none.
+    pub(crate) fn followed_by(mut self, tail: watch::Receiver<Option<Bytes>>) -> Self {
+        self.tail = Some(tail);
+        self
     }
 
     /// Where the next bytes begin.
@@ -184,18 +194,40 @@ impl LogReader {
             () = self.closing.cancelled() => None,
         };
         let progress = progress.ok_or(LogError::Closed { offset })?;
-        if progress.written == offset {
-            return Ok(None);
-        }
-        if progress.written < offset {
-            return Err(LogError::BehindEnd {
-                offset,
-                end: progress.written,
-            });
+        if progress.written <= offset {
+            return self.read_tail(progress.written).await;
         }
         let bytes = self.read(progress.written).await?;
         self.offset += bytes.len() as u64;
         Ok(Some(LogChunk { offset, bytes }))
+    }
+
+    /// The rest of what follows a log that ends at `end`.
+    async fn read_tail(&mut self, end: u64) -> Result<Option<LogChunk>, LogError> {
+        let offset = self.offset;
+        let tail = match &mut self.tail {
+            None => None,
+            Some(tail) => tokio::select! {
+                biased;
+                known = tail.wait_for(Option::is_some) => known.ok().and_then(|tail| tail.clone()),
+                () = self.closing.cancelled() => return Err(LogError::Closed { offset }),
+            },
+        };
+        let tail = tail.unwrap_or_default();
+        let skip = usize::try_from(offset - end).ok();
+        let rest = skip.filter(|skip| *skip <= tail.len());
+        let Some(rest) = rest.map(|skip| tail.slice(skip..)) else {
+            let end = end + tail.len() as u64;
+            return Err(LogError::BehindEnd { offset, end });
+        };
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        self.offset += rest.len() as u64;
+        Ok(Some(LogChunk {
+            offset,
+            bytes: rest,
+        }))
     }
 
     /// Bytes from the reader's offset to `written`, to the segment's end or to the size of a chunk.

@@ -195,3 +195,38 @@ fn measuring_follows_the_log_over_full_segments() {
     assert_eq!(log.measure(0).expect("measured"), 24);
     assert_eq!(log.measure(17).expect("measured"), 24);
 }
+
+#[tokio::test]
+async fn what_follows_a_log_is_waited_for_and_read_at_any_offset() {
+    let stage = Stage::new();
+    let (mut writer, _) = stage.step("step");
+    writer.append(b"0123456789", false).expect("written");
+    let (tell, tail) = watch::channel(None);
+    let (_keep, progress) = watch::channel(ended(10));
+    let reader = |offset| {
+        let log = Arc::new(stage.log("step"));
+        let reader = LogReader::new(log, progress.clone(), CancellationToken::new(), offset);
+        reader.followed_by(tail.clone())
+    };
+    let mut waiting = reader(8);
+    let first = waiting.next().await.expect("read").expect("bytes");
+    assert_eq!(&first.bytes[..], b"89");
+    let follow = async {
+        let chunk = waiting.next().await.expect("read").expect("bytes");
+        assert_eq!((chunk.offset, &chunk.bytes[..]), (10, &b"table"[..]));
+        assert_eq!(waiting.next().await.expect("read"), None);
+    };
+    tokio::join!(follow, async {
+        tell.send_replace(Some("table".into()));
+    });
+    let rest = reader(13).next().await.expect("read").expect("bytes");
+    assert_eq!(&rest.bytes[..], b"le");
+    assert_eq!(reader(15).next().await.expect("read"), None);
+    assert!(matches!(
+        reader(16).next().await,
+        Err(LogError::BehindEnd {
+            offset: 16,
+            end: 15
+        })
+    ));
+}

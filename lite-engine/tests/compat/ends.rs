@@ -62,3 +62,42 @@ async fn c62_a_suspension_removes_containers_of_which_there_are_none() {
         (200, "{}\n")
     );
 }
+
+#[tokio::test]
+async fn c60_how_the_machine_fared_is_told() {
+    let agent = Agent::start();
+    let caller = agent.caller();
+    caller.done("/setup", &setup0()).await;
+    let answer = caller.done("/destroy", &json!({})).await;
+    let stats = &answer["os_stats"];
+    assert!(
+        stats["total_mem_mb"].as_u64().expect("a figure") > 0,
+        "{answer}"
+    );
+    assert!(
+        stats["cpu_cores"].as_u64().expect("a figure") > 0,
+        "{answer}"
+    );
+    for (graph, metric) in [("mem_graph", "mem_mb"), ("cpu_graph", "cpu_milli")] {
+        let graph = &stats[graph];
+        assert_eq!(
+            (&graph["xmetric"], &graph["ymetric"]),
+            (&json!("seconds"), &json!(metric))
+        );
+        let points = graph["points"].as_array().expect("points");
+        assert!((1..=10).contains(&points.len()), "{answer}");
+        assert!(
+            points
+                .iter()
+                .all(|point| point["x"].is_number() && point["y"].is_number())
+        );
+    }
+    for figure in [
+        "avg_mem_usage_pct",
+        "max_mem_usage_pct",
+        "avg_cpu_usage_pct",
+        "max_cpu_usage_pct",
+    ] {
+        assert!(stats[figure].is_number(), "{answer}");
+    }
+}

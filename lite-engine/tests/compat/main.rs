@@ -4,6 +4,7 @@
 mod ends;
 mod hostile;
 mod identity;
+mod logs;
 mod masks;
 mod output;
 mod restart;

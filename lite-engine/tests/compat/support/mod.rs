@@ -2,9 +2,11 @@
 
 mod agent;
 mod caller;
+mod service;
 
 pub(crate) use agent::Agent;
 pub(crate) use caller::{Answer, Caller};
+pub(crate) use service::Service;
 
 use std::path::Path;
 use std::time::Duration;
