@@ -242,11 +242,18 @@ impl Client {
             }
             Ok(())
         };
-        self.insist(asking, "destroy", SLACK, true, destroy).await
+        let destroyed = self.insist(asking, "destroy", SLACK, true, destroy).await;
+        if let Err(Stop::Told(error)) = &destroyed {
+            self.wrong("P9", &format!("it can't be destroyed: {error}"));
+        }
+        destroyed
     }
 
     /// All is over: the same calls give the same answers, and change nothing.
     async fn ask_again(&self, asking: &Asking) {
+        if matches!(self.destroy(asking).await, Err(Stop::Vanish)) {
+            return;
+        }
         let stage = &self.build.stage;
         let again = async |up: Up| up.runner.setup(self.request()).await;
         match self.insist(asking, "setup again", SLACK, true, again).await {
