@@ -307,6 +307,45 @@ async fn of_many_runners_that_take_a_pool_at_once_one_has_it() -> Tested {
     Ok(())
 }
 
+/// Two runners write to pools of both; a third reads along.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_the_events_misses_none() -> Tested {
+    let cluster = Cluster::start();
+    let url = cluster.database("journal");
+    let journals = [
+        Arc::new(PostgresJournal::connect(&url).await?),
+        Arc::new(PostgresJournal::connect(&url).await?),
+    ];
+    let reader = PostgresJournal::connect_read_only(&url).await?;
+    let mut writers = JoinSet::new();
+    for writer in 0..8_u64 {
+        let journal = journals[usize::from(writer % 2 == 0)].clone();
+        writers.spawn(async move {
+            for number in 0..40 {
+                let batch = Batch {
+                    pool: PoolName::new(format!("pool-{}", number % 3)),
+                    ..notes(writer * 1_000 + number)
+                };
+                journal.commit(batch).await?;
+            }
+            Ok::<_, CommitError>(())
+        });
+    }
+    let mut last = 0;
+    while last < 2 * 8 * 40 {
+        // In pages that cut batches in two.
+        for event in reader.events(last, 7).await? {
+            assert_eq!(event.seq, last + 1, "an event was missed");
+            last = event.seq;
+        }
+        while let Some(wrote) = writers.try_join_next() {
+            wrote??;
+        }
+    }
+    assert!(reader.events(last, 1).await?.is_empty());
+    Ok(())
+}
+
 /// The callers' clocks say whatever they like.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_ends_by_the_databases_clock() -> Tested {

@@ -221,22 +221,24 @@ fn named(entry: &RowEntry) -> RowKey {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            pools,
-            orders,
-            machines,
-            stages,
-            steps,
-            events,
-            slots,
-        } = self;
-        write!(
-            f,
-            "{pools} pools, {orders} orders, {machines} machines, {stages} stages, \
-             {steps} steps, {events} events"
-        )?;
-        for (pool, slots) in slots {
-            write!(f, "; pool {pool} occupies {slots} slots")?;
+        let kinds = [
+            (self.pools, "pool"),
+            (self.orders, "order"),
+            (self.machines, "machine"),
+            (self.stages, "stage"),
+            (self.steps, "step"),
+            (self.events, "event"),
+        ];
+        for (place, (number, kind)) in kinds.into_iter().enumerate() {
+            let (comma, plural) = (
+                if place == 0 { "" } else { ", " },
+                if number == 1 { "" } else { "s" },
+            );
+            write!(f, "{comma}{number} {kind}{plural}")?;
+        }
+        for (pool, slots) in &self.slots {
+            let plural = if *slots == 1 { "" } else { "s" };
+            write!(f, "; pool {pool} occupies {slots} slot{plural}")?;
         }
         Ok(())
     }
