@@ -155,7 +155,7 @@ fn why_it_waits(pool: &PoolStatus) -> String {
     }
     match (&pool.held_off, pool.evidence.last()) {
         (Some(why), _) => {
-            let _ = write!(told, "; {why}");
+            let _ = write!(told, "; no more is ordered {why}");
         }
         (None, Some(last)) => {
             let _ = write!(told, "; last trouble: {}", shortly(&last.text));

@@ -14,7 +14,7 @@ use crate::journal::{
 use crate::link::Machine;
 use crate::machine::MachineState;
 use crate::order::{OrderEvent, OrderState, next};
-use crate::pool::{PoolStatus, Waiter};
+use crate::pool::{Evidence, PoolStatus, Waiter};
 use crate::stage::{StageEnd, StageState};
 use crate::step::{StepOutcome, StepStatus};
 
@@ -279,14 +279,23 @@ async fn an_order_says_what_it_got() {
 async fn a_request_that_waits_is_told_by_what_its_pool_does_now() {
     let hand = Hand::default();
     hand.running().await;
-    let held_off = "the provider has no capacity for t3.micro in eu-west-1a until 12:31";
+    let trouble = |at, text: &str| Evidence {
+        at: Timestamp(at),
+        machine: None,
+        text: text.to_owned(),
+    };
     let live = PoolStatus {
-        held_off: Some(held_off.to_owned()),
+        held_off: Some("until 12:31: the provider has no capacity".to_owned()),
+        evidence: vec![
+            trouble(2_000, "an agent did not come up"),
+            trouble(9_000, "launch 1 t3.micro: the provider has no capacity"),
+        ],
         ..pool()
     };
     let story = hand.explain("18", 15_000, &[live]).await;
     insta::assert_snapshot!(told(&story), @"
-    request: stage 18 waits since 12 s: no machine of pool linux is ready, 2 booting, 1 ordered, 1 more waiting; the provider has no capacity for t3.micro in eu-west-1a until 12:31
+    request: stage 18 waits since 12 s: no machine of pool linux is ready, 2 booting, 1 ordered, 1 more waiting; no more is ordered until 12:31: the provider has no capacity
+       9000 pool linux trouble: launch 1 t3.micro: the provider has no capacity
     waiting 12 s, goes on
     ");
 }

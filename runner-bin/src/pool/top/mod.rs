@@ -1,6 +1,6 @@
 //! `vmpool pool top`: the pools on a live screen, until somebody ends it.
 //!
-//! [`follow`] asks and asks again, on the runtime; the screen and the keys are
+//! [`follow()`] asks and asks again, on the runtime; the screen and the keys are
 //! on a thread of their own, which a slow terminal may hold up.
 
 mod draw;
