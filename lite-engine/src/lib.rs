@@ -28,6 +28,7 @@ mod process;
 mod records;
 pub mod report;
 pub mod supervisor;
+mod untrusted;
 mod user;
 
 pub use agent::{Agent, AgentEnd, AgentError, Service, TakeUpError, run, run_to_end, serve};

@@ -179,6 +179,7 @@ impl StepInput {
             secrets,
             mask: Style::Plain,
             expressions: String::new(),
+            secrets_file: None,
             workdir,
             user: self.user,
             timeout: self.timeout,

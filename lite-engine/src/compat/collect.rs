@@ -12,9 +12,10 @@ use vmpool_proto::incumbent::{PollStepAnswer, StartStepRequest};
 use super::folder::Folder;
 use super::plan::{self, NEW_OUTPUTS, OutputFiles};
 use super::stage::End;
-use super::{read, reports, result};
+use super::{reports, result};
 use crate::mask::{Masker, Style};
 use crate::output::{self, Dialect};
+use crate::untrusted::regular_file;
 
 /// Most that is read of a file of variables, in bytes.
 const VARIABLES_MAX: u64 = 16 * 1024 * 1024;
@@ -142,6 +143,6 @@ impl Ended {
 }
 
 fn read_file(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, String> {
-    let read = read::regular_file(path, limit);
+    let read = regular_file(path, limit);
     read.map_err(|error| format!("read {}: {error}", path.display()))
 }

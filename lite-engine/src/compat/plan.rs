@@ -125,6 +125,7 @@ pub(super) fn order(
         secrets: secrets(request, around),
         mask: Style::Incumbent,
         expressions: expressions(around.setup)?,
+        secrets_file: Some(OutputFiles::of(request, around.folder).secrets),
         workdir: around.workdir.join(&request.working_dir),
         user: Some(request.user.clone()).filter(|user| !user.is_empty()),
         timeout: seconds(request.timeout),

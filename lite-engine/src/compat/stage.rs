@@ -17,7 +17,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -25,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use vmpool_core::StepId;
 use vmpool_proto::incumbent::{PollStepAnswer, SetupRequest, StartStepRequest};
 
+use super::fingerprint::Fingerprint;
 use super::journal::{Entry, Journal};
 use crate::host::{Host, HostConfig, OpenError, RunningStep};
 use crate::log::LogReader;
@@ -375,42 +375,5 @@ impl Table {
             .filter(|output| output.kind == "SECRET");
         self.learned
             .extend(secrets.map(|output| output.value.clone()));
-    }
-}
-
-/// Tells whether two requests are the same, and if not, in which field; small,
-/// and shows nothing of either.
-#[derive(Debug, PartialEq, Eq)]
-struct Fingerprint(BTreeMap<String, [u8; 8]>);
-
-impl Fingerprint {
-    fn of(request: &StartStepRequest) -> Self {
-        let fields = match serde_json::to_value(request) {
-            Ok(serde_json::Value::Object(fields)) => fields,
-            _ => serde_json::Map::new(),
-        };
-        let hash = |value: serde_json::Value| {
-            let hash = digest(&SHA256, value.to_string().as_bytes());
-            let mut short = [0; 8];
-            short.copy_from_slice(&hash.as_ref()[..8]);
-            short
-        };
-        Self(
-            fields
-                .into_iter()
-                .map(|(name, value)| (name, hash(value)))
-                .collect(),
-        )
-    }
-
-    /// The first field that differs.
-    fn differs(&self, other: &Self) -> Option<String> {
-        let names = self.0.keys().chain(other.0.keys());
-        let mut names: Vec<&String> = names.collect();
-        names.sort();
-        names
-            .into_iter()
-            .find(|name| self.0.get(*name) != other.0.get(*name))
-            .cloned()
     }
 }

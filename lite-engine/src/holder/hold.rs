@@ -19,6 +19,7 @@ use super::child::AtGate;
 use super::course::{Act, Course};
 use super::descendants;
 use super::messages::Order;
+use super::returned::Returned;
 use super::{LOGS, WAKE};
 use crate::log::LogWriter;
 use crate::mask::{Expressions, Masker};
@@ -69,6 +70,8 @@ pub(super) struct Hold<'a> {
     order: &'a Order,
     /// Made at the first output, because that takes as long as a short step.
     masker: Option<Masker>,
+    /// Secrets that the step returns.
+    returned: Option<Returned>,
     log: LogWriter,
     /// Nobody can write to the step's pipe any more.
     output_closed: bool,
@@ -93,6 +96,7 @@ impl<'a> Hold<'a> {
             signals,
             order,
             masker: None,
+            returned: order.secrets_file.clone().map(Returned::new),
             log: LogWriter::new(&order.host.join(LOGS), &order.name, order.log_space),
             output_closed: false,
             pending: Vec::new(),
@@ -204,10 +208,14 @@ impl<'a> Hold<'a> {
                 Ok(0)
             }
             Ok(count) => {
-                let masker = match self.masker.take() {
+                let mut masker = match self.masker.take() {
                     Some(masker) => masker,
                     None => masker(self.order)?,
                 };
+                let returned = self.returned.as_mut().map(Returned::news);
+                if let Some(values) = returned.filter(|values| !values.is_empty()) {
+                    masker.add(values).map_err(io::Error::other)?;
+                }
                 let masker = self.masker.insert(masker);
                 masker.push(&self.buffer[..count], &mut self.pending);
                 Ok(count)

@@ -38,6 +38,8 @@ pub(crate) struct Order {
     pub(crate) mask: Style,
     /// What else the log must not show, an expression a line.
     pub(crate) expressions: String,
+    /// Where the step returns secrets: the log shows none of them from then on.
+    pub(crate) secrets_file: Option<PathBuf>,
     pub(crate) timeout: Option<Duration>,
     /// From the request to end to the use of force.
     pub(crate) grace: Duration,

@@ -33,6 +33,7 @@ mod descendants;
 mod hold;
 mod messages;
 mod nursery;
+mod returned;
 mod run;
 
 pub(crate) use messages::{GO, Order, Ready, read_frame_len, to_frame};

@@ -38,6 +38,9 @@ pub struct StepOrder {
     /// What else the log must not show: regular expressions, one a line. A step
     /// with one that can't be compiled is lost at its first output.
     pub expressions: String,
+    /// Where the step leaves variables that are secrets ([`crate::output`]):
+    /// what is printed after they were written there is masked.
+    pub secrets_file: Option<PathBuf>,
     /// Working directory, absolute.
     pub workdir: PathBuf,
     /// Runs as this user (`name`, `uid`, `name:group`, `uid:gid`); `None`: as the host.
@@ -284,6 +287,7 @@ impl Shared {
                 .collect(),
             mask: order.mask,
             expressions: order.expressions,
+            secrets_file: order.secrets_file,
             timeout: order.timeout,
             grace: order.grace.unwrap_or(self.config.grace),
             preamble: order.preamble,

@@ -71,3 +71,9 @@ async fn logs_are_cleaned_of_what_expressions_match() {
         answer.text()
     );
 }
+
+#[tokio::test]
+async fn w39_p11_secrets_that_a_step_returns_are_masked_from_then_on() {
+    let script = "echo TOKEN=s3cr3t-0ne > $HARNESS_OUTPUT_SECRET_FILE; echo now s3cr3t-0ne";
+    assert_eq!(masked(json!([]), script).await, format!("now {MASK}\n"));
+}

@@ -72,6 +72,7 @@ impl Machine {
             secrets: Vec::new(),
             mask: lite_engine::mask::Style::Plain,
             expressions: String::new(),
+            secrets_file: None,
             workdir: self.path(),
             user: None,
             timeout: None,

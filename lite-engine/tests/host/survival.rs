@@ -148,7 +148,7 @@ async fn p4_a_step_that_was_not_recorded_is_never_executed() {
     let host = machine.host();
     let order = serde_json::json!({
         "id": "step", "name": "step", "host": machine.path().join("host"), "command": ["touch", "ran"], "env": [["PATH", "/usr/bin:/bin"]],
-        "workdir": machine.path(), "user": null, "secrets": [], "mask": "plain", "expressions": "", "preamble": "", "timeout": null,
+        "workdir": machine.path(), "user": null, "secrets": [], "mask": "plain", "expressions": "", "secrets_file": null, "preamble": "", "timeout": null,
         "grace": { "secs": 1, "nanos": 0 }, "detached": false,
         "log_space": { "segment_bytes": 4096, "stage_bytes": 65536 },
     })

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// It is no regular file, lies behind a link, or is larger than `limit` bytes.
-pub(super) fn regular_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn regular_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let Some(file) = open(path)? else {
         return Ok(None);
     };
