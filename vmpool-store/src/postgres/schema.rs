@@ -45,7 +45,9 @@ pub(super) async fn prepare(address: &Address, access: Access) -> Result<(), Con
     };
     let mut connection = bounded(address, PATIENCE, connecting).await?;
     let client = &mut connection.client;
-    let runner = migrations::migrations::runner();
+    // In one transaction with the note that it was made: a process that is killed
+    // meanwhile has changed nothing.
+    let runner = migrations::migrations::runner().set_grouped(true);
     let known = newest(&runner);
     let failed = |source| ConnectError::Database {
         shown: shown(),

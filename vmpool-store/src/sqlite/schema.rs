@@ -110,7 +110,7 @@ pub(super) fn open(path: &Path, size_limit: Option<u64>) -> Result<Connection, O
     )
     .and_then(|conn| set_up(conn, size_limit))
     .map_err(database(path))?;
-    let runner = migrations::migrations::runner();
+    let runner = runner();
     let (found, known) = versions(&runner, &mut conn, path)?;
     if found > known {
         return Err(OpenError::Newer {
@@ -126,7 +126,7 @@ pub(super) fn open(path: &Path, size_limit: Option<u64>) -> Result<Connection, O
 /// A connection that reads a journal of which the schema is right.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
     let mut conn = connect_to_read(path).map_err(database(path))?;
-    let runner = migrations::migrations::runner();
+    let runner = runner();
     let (found, known) = versions(&runner, &mut conn, path)?;
     let path = path.to_owned();
     match found.cmp(&known) {
@@ -160,6 +160,12 @@ fn set_up(conn: Connection, size_limit: Option<u64>) -> rusqlite::Result<Connect
         conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
     Ok(conn)
+}
+
+/// Migrations are made in one transaction with the note that they were: a
+/// process that is killed meanwhile has changed nothing.
+fn runner() -> Runner {
+    migrations::migrations::runner().set_grouped(true)
 }
 
 /// The schema's version, 0 where there is none, and the newest that is known.
