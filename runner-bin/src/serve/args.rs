@@ -12,7 +12,7 @@ Examples:
   vmpool serve --pool pool.yml --state /var/lib/vmpool
   vmpool serve --pool pool.yml --state ~/.vmpool --listen 127.0.0.1:0
   vmpool serve --pool pool.yml --state /var/lib/vmpool --trust /etc/vmpool/trust \\
-      --journal postgres://vmpool@db/vmpool \\
+      --logs /mnt/logs --journal postgres://vmpool@db/vmpool \\
       --peer-listen 0.0.0.0:3002 --peer-url https://runner-1:3002
 
 Signals: SIGTERM and SIGINT stop the runner and no build: machines, stages and steps go on, and \
@@ -62,7 +62,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) trust: Option<PathBuf>,
 
-    /// Where the logs of steps go [default: STATE/logs]
+    /// Where the logs of steps go; the same for all runners of a deployment, since a runner
+    /// can't go on with a log whose beginning another has [default: STATE/logs]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) logs: Option<PathBuf>,
 
@@ -79,7 +80,7 @@ pub(crate) struct ServeArgs {
     #[arg(
         long,
         value_name = "URL",
-        requires = "peer_listen",
+        requires_all = ["peer_listen", "journal", "trust", "logs"],
         help_heading = "Several runners"
     )]
     pub(crate) peer_url: Option<String>,

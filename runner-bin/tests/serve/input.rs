@@ -1,5 +1,8 @@
 //! What is wrong is told clearly, and changes nothing (P13).
 
+use std::path::Path;
+use std::process::Stdio;
+
 use serde_json::json;
 
 use crate::support::{Site, refused, step};
@@ -14,6 +17,24 @@ async fn p13_a_bad_pool_file_is_refused_with_its_place() {
         said.contains("pool.yml:3:9: instances[0].type: machines of type `amazon`"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn p13_a_runner_among_others_shares_its_journal_its_trust_and_its_logs() {
+    let site = Site::new(1, 1);
+    let mut command = site.command(Path::new(env!("CARGO_BIN_EXE_vmpool")));
+    command
+        .args(["--peer-listen", "127.0.0.1:0"])
+        .args(["--peer-url", "https://127.0.0.1:1"]);
+    let output = command
+        .stderr(Stdio::piped())
+        .output()
+        .expect("vmpool runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for option in ["--journal <URL>", "--trust <DIR>", "--logs <DIR>"] {
+        assert!(said.contains(option), "{option}: {said}");
+    }
 }
 
 #[tokio::test]

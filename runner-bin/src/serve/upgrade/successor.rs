@@ -76,10 +76,13 @@ impl Next {
             .stdin(OwnedFd::from(theirs))
             .spawn()
             .map_err(failed)?;
-        sockets::send(&ours, &doors.named()).map_err(UpgradeError::Broken)?;
+        let sent = sockets::send(&ours, &doors.named());
         ours.set_nonblocking(true).map_err(UpgradeError::Broken)?;
         let channel = UnixStream::from_std(ours).map_err(UpgradeError::Broken)?;
         let mut next = Self { child, channel };
+        if let Err(error) = sent {
+            return Err(next.broken(error, UNTIL_READY).await);
+        }
         next.hear(READY, UNTIL_READY).await?;
         Ok(next)
     }
@@ -125,10 +128,15 @@ impl Next {
             Err(_) => Err(UpgradeError::Silent { after: patience }),
             Ok(Ok(heard)) if heard == word => Ok(()),
             Ok(Ok(_)) => Err(UpgradeError::Broken(io::ErrorKind::InvalidData.into())),
-            Ok(Err(error)) => match timeout(patience, self.child.wait()).await {
-                Ok(Ok(status)) => Err(UpgradeError::Ended { status }),
-                _ => Err(UpgradeError::Broken(error)),
-            },
+            Ok(Err(error)) => Err(self.broken(error, patience).await),
+        }
+    }
+
+    /// Why it can't be spoken to: because it has ended, most likely.
+    async fn broken(&mut self, error: io::Error, patience: Duration) -> UpgradeError {
+        match timeout(patience, self.child.wait()).await {
+            Ok(Ok(status)) => UpgradeError::Ended { status },
+            _ => UpgradeError::Broken(error),
         }
     }
 }
