@@ -13,7 +13,7 @@ use super::world::World;
 use crate::executor::ExecutorError;
 use crate::id::{MachineId, PoolName};
 use crate::journal::Journal;
-use crate::pool::{AcquireError, AttachError, Lease, NoteError};
+use crate::pool::{AcquireError, AttachError, Lease, NoteError, Origin};
 use crate::provider::ErrorKind;
 use crate::runner::{RunnerError, SetupRequest};
 use crate::stage::StageError;
@@ -179,6 +179,12 @@ impl Client {
             Ok(lease)
         };
         let lease = self.insist(asking, "setup", bound, true, call).await?;
+        if let Origin::Waited(span) = lease.origin()
+            && span > self.build.wait + Duration::from_secs(1)
+        {
+            let wanted = self.build.wait;
+            self.wrong("P3", &format!("it waited {span:?}, and wanted {wanted:?}"));
+        }
         let agent = self.world.link.agent(lease.machine_id());
         let serves = agent.rules().stage().map(|(stage, _)| stage.clone());
         if serves.as_ref() != Some(&self.build.stage) {
