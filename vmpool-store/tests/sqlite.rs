@@ -43,6 +43,30 @@ async fn the_file_keeps_what_every_journal_must() -> Tested {
 }
 
 #[tokio::test]
+async fn p1_a_schema_is_made_whole_or_not_at_all() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("vmpool.db");
+    // The note that the schema was made can't be written: as if killed before it.
+    let conn = rusqlite::Connection::open(&path)?;
+    conn.execute_batch(
+        "CREATE TABLE refinery_schema_history(
+             version int4 PRIMARY KEY, name VARCHAR(255),
+             applied_on VARCHAR(255), checksum VARCHAR(255));
+         CREATE TRIGGER killed BEFORE INSERT ON refinery_schema_history
+             BEGIN SELECT RAISE(ABORT, 'killed'); END;",
+    )?;
+    let refused = SqliteJournal::open(&path);
+    assert!(
+        matches!(refused, Err(OpenError::Migrate { .. })),
+        "{refused:?}"
+    );
+    conn.execute_batch("DROP TRIGGER killed")?;
+    let journal = SqliteJournal::open(&path)?;
+    journal.commit(note(1, "first".to_owned())).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_reader_beside_the_runner_sees_what_was_answered_and_writes_nothing() -> Tested {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("vmpool.db");

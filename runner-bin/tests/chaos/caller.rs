@@ -10,6 +10,7 @@ use vmpool_core::{Clock, Timestamp};
 
 use super::round::Round;
 use super::schedule::BuildPlan;
+use super::script::StepPlan;
 use super::site::POOL;
 use super::support::{Answered, ask, step};
 
@@ -98,7 +99,7 @@ impl Caller {
     }
 
     /// A step's exit code, or why it has none.
-    async fn step(&self, plan: &super::script::StepPlan) -> Result<i64, String> {
+    async fn step(&self, plan: &StepPlan) -> Result<i64, String> {
         let script = self.round.site.script(plan);
         let body = step(&plan.stage, &plan.id, &script);
         let answered = self.call("/step", &body).await;

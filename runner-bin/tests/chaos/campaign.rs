@@ -42,10 +42,10 @@ pub(crate) fn run(journal: JournalKind, usually: u64) {
     let bad = runtime.block_on(async {
         let next = Arc::new(AtomicU64::new(first));
         let (done, mut reports) = mpsc::channel(1);
-        let mut lane = JoinSet::new();
-        for number in 0..lanes.min(rounds) {
-            let lanes_end = first + rounds;
-            lane.spawn(play(journal, number, next.clone(), lanes_end, done.clone()));
+        let mut playing = JoinSet::new();
+        for lane in 0..lanes.min(rounds) {
+            let end = first + rounds;
+            playing.spawn(play(journal, lane, next.clone(), end, done.clone()));
         }
         drop(done);
         let mut summary = Summary::new();
@@ -57,8 +57,8 @@ pub(crate) fn run(journal: JournalKind, usually: u64) {
                 None => println!("{so_far} seed {seed}: the test itself failed, see above"),
             }
         }
-        // One that could not even begin has told so.
-        lane.join_all().await;
+        // A lane that could not even begin fails here.
+        playing.join_all().await;
         println!("{journal:?}: {summary}");
         summary.bad
     });

@@ -29,7 +29,7 @@ use vmpool_core::journal::Journal;
 use vmpool_store::{PostgresJournal, SqliteJournal};
 
 use super::schedule::{Part, Schedule};
-use super::script::{Marks, STAGE_MARK, start_mark};
+use super::script::{Marks, STAGE_MARK, StepPlan, start_mark};
 use super::support::processes;
 
 /// The name of the pool.
@@ -121,7 +121,7 @@ impl Site {
     }
 
     /// The script of a step that is to run here.
-    pub(crate) fn script(&self, step: &super::script::StepPlan) -> String {
+    pub(crate) fn script(&self, step: &StepPlan) -> String {
         step.script(Marks {
             machines: &self.machines(),
             starts: &self.starts(),
