@@ -3,6 +3,7 @@
 mod agent;
 mod chaos;
 mod figures;
+mod fuzz;
 mod parts;
 mod setup;
 mod sim;
@@ -32,6 +33,8 @@ enum Chore {
     Figures,
     /// Play rounds of real kills, many of them or one again.
     Chaos(chaos::Chaos),
+    /// Feed the agent's readers with inputs that look for faults, for a bounded time.
+    Fuzz(fuzz::Fuzz),
     /// Play histories of the simulation, many of them or one again.
     Sim(sim::Sim),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Chore::Agent => agent::run(),
         Chore::Figures => figures::run(),
         Chore::Chaos(chaos) => chaos::run(&chaos),
+        Chore::Fuzz(fuzz) => fuzz::run(&fuzz),
         Chore::Sim(sim) => sim::run(&sim),
     };
     match done {

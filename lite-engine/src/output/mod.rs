@@ -2,7 +2,7 @@
 //!
 //! A step leaves outputs as lines `KEY=VALUE` in a file whose path it finds in
 //! its environment ([`FILE_VARIABLE`]): by its own writing, or by text that
-//! [`capture`] puts around its command. [`parse`] reads such a file. Nothing
+//! [`capture()`] puts around its command. [`parse`] reads such a file. Nothing
 //! here touches a file or a process.
 //!
 //! The two dialects are those of godotenv, before and after its parser knew

@@ -22,7 +22,7 @@ const DEPTH: usize = 64;
 /// A pattern is none.
 #[derive(Debug, thiserror::Error)]
 #[error("read the pattern {pattern}")]
-pub struct PatternError {
+struct PatternError {
     pattern: String,
     #[source]
     source: globset::Error,

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use files::{PatternError, expand};
+pub use files::{Found, expand};
 
 /// Which tool's form a report has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
