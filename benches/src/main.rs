@@ -5,16 +5,22 @@
 
 mod claim;
 mod contended;
+mod durable;
+mod large;
 mod machine;
 mod memory;
 mod plot;
 mod spread;
 mod step;
+mod store;
 mod table;
+mod world;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
+
+use crate::store::Store;
 
 fn main() -> ExitCode {
     // The agents of the step benches are this program again.
@@ -28,8 +34,30 @@ fn main() -> ExitCode {
     }
 }
 
+/// As the runner has: two threads.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(2).enable_all().build()?)
+}
+
+fn large_ones() -> Result<Vec<table::Row>> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build()?.block_on(large::run())
+}
+
+fn on_disk(store: &Store) -> Result<Vec<table::Row>> {
+    runtime()?.block_on(async {
+        let mut rows = durable::run(store).await?;
+        rows.push(large::durable(store).await?);
+        rows.push(large::burst(store).await?);
+        rows.push(large::restart(store).await?);
+        Ok(rows)
+    })
+}
+
 fn measure() -> Result<()> {
     let markdown = std::env::args().any(|arg| arg == "--markdown");
+    let only = std::env::args().skip_while(|arg| arg != "--only").nth(1);
     let mut rows = Vec::new();
     for (name, bench) in [
         (
@@ -37,8 +65,14 @@ fn measure() -> Result<()> {
             claim::run as fn() -> Result<Vec<table::Row>>,
         ),
         ("claims, 64 tasks on 8 machines", contended::run),
+        ("ten thousand machines", large_ones),
+        ("SQLite", || on_disk(&Store::sqlite()?)),
+        ("PostgreSQL", || on_disk(&Store::postgres())),
         ("steps on a real agent", step::run),
     ] {
+        if only.as_ref().is_some_and(|only| !name.contains(&**only)) {
+            continue;
+        }
         eprintln!("measuring {name} …");
         rows.extend(bench()?);
     }

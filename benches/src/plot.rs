@@ -1,44 +1,69 @@
-//! The picture of docs/benchmarks.md: how long a claim takes, by how many tasks
-//! claim at the same time and how many machines there are.
+//! The picture of docs/benchmarks.md: how long a claim takes, by how many ask at
+//! the same time and how many machines there are. Left the ready queue by itself,
+//! right whole acquires whose claims are in a SQLite file before they are answered.
 
+use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::contended;
+use crate::spread::Spread;
+use crate::store::Store;
+use crate::world::World;
+use crate::{contended, durable};
 
-const MACHINES: [usize; 4] = [1, 8, 50, 500];
 const TASKS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+const COLOURS: [RGBColor; 4] = [RED, BLUE, GREEN, MAGENTA];
+
+/// The queue's machines: they come back, so a few serve many.
+const MACHINES: [usize; 4] = [1, 8, 50, 500];
 /// Claims of all tasks together, for one point.
 const CLAIMS: usize = 60_000;
-const COLOURS: [RGBColor; 4] = [RED, BLUE, GREEN, MAGENTA];
+/// A pool's machines: each serves one request, and another takes its place.
+const POOLS: [u32; 4] = [10, 100, 1_000, 10_000];
+/// Acquires of all requests together, for one point.
+const ACQUIRES: u32 = 256;
 
 /// A line of the picture: a pool's size, and the median and the 99th
 /// percentile in microseconds for each number of tasks.
 struct Line {
-    machines: usize,
+    label: String,
     points: Vec<(f64, f64, f64)>,
 }
 
 /// Measures, and draws to `file`.
 pub(crate) fn draw(file: &Path) -> Result<()> {
-    let lines = measure()?;
-    let root = SVGBackend::new(file, (860, 520)).into_drawing_area();
+    let (queue, pool) = (queue()?, crate::runtime()?.block_on(pool())?);
+    let root = SVGBackend::new(file, (1_240, 520)).into_drawing_area();
     root.fill(&WHITE).map_err(failed)?;
-    let mut chart = ChartBuilder::on(&root)
+    let (left, right) = root.split_horizontally(620);
+    panel(&left, "the ready queue", &queue, 0.02..2_000.0)?;
+    panel(&right, "acquire, durable in SQLite", &pool, 20.0..200_000.0)?;
+    root.present().map_err(failed)
+}
+
+fn panel(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    title: &str,
+    lines: &[Line],
+    micros: Range<f64>,
+) -> Result<()> {
+    let mut chart = ChartBuilder::on(area)
         .caption(
-            "Claim latency: median (dots), 99th percentile (lines)",
-            ("sans-serif", 20),
+            format!("{title}: median (dots), 99th percentile (lines)"),
+            ("sans-serif", 18),
         )
         .margin(16)
         .x_label_area_size(44)
         .y_label_area_size(64)
-        .build_cartesian_2d((1f64..256f64).log_scale(), (0.02f64..2_000f64).log_scale())
+        .build_cartesian_2d((1f64..256f64).log_scale(), micros.log_scale())
         .map_err(failed)?;
     chart
         .configure_mesh()
-        .x_desc("tasks that claim at the same time")
+        .x_desc("requests at the same time")
         .y_desc("µs")
         .draw()
         .map_err(failed)?;
@@ -47,7 +72,7 @@ pub(crate) fn draw(file: &Path) -> Result<()> {
         chart
             .draw_series(LineSeries::new(late, colour.stroke_width(2)))
             .map_err(failed)?
-            .label(format!("{} machines", line.machines))
+            .label(line.label.clone())
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour));
         let dots = line.points.iter();
         let dots = dots.map(|(tasks, p50, _)| Circle::new((*tasks, *p50), 3, colour.filled()));
@@ -60,27 +85,57 @@ pub(crate) fn draw(file: &Path) -> Result<()> {
         .position(SeriesLabelPosition::UpperLeft)
         .draw()
         .map_err(failed)?;
-    root.present().map_err(failed)
+    Ok(())
 }
 
-fn measure() -> Result<Vec<Line>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let micros = |span: std::time::Duration| span.as_secs_f64() * 1e6;
+fn queue() -> Result<Vec<Line>> {
+    let runtime = crate::runtime()?;
     let mut lines = Vec::new();
     for machines in MACHINES {
         let mut points = Vec::new();
         for tasks in TASKS {
             let spread = contended::ours(tasks, machines, CLAIMS / tasks);
-            let mut spread = runtime.block_on(spread)?;
-            let at = f64::from(u32::try_from(tasks)?);
-            points.push((at, micros(spread.at(50)), micros(spread.at(99))));
+            points.push(point(tasks, runtime.block_on(spread)?)?);
         }
-        lines.push(Line { machines, points });
+        let label = format!("{machines} machines");
+        lines.push(Line { label, points });
     }
     Ok(lines)
+}
+
+async fn pool() -> Result<Vec<Line>> {
+    let store = Store::sqlite()?;
+    let mut lines = Vec::new();
+    for machines in POOLS {
+        let place = store.place(&format!("pool-{machines}"));
+        let world = World::new(machines, machines, store.open(&place).await?).await?;
+        let mut points = Vec::new();
+        for tasks in TASKS {
+            let at_once = u32::try_from(tasks)?;
+            if at_once > machines {
+                break;
+            }
+            let mut spread = Spread::default();
+            for round in 0..ACQUIRES / at_once {
+                world.ready(machines).await?;
+                let name = format!("{tasks}-{round}");
+                let (each, _, stages) = durable::at_once(&world, at_once, &name).await?;
+                spread = spread.join(each);
+                world.release(&stages).await?;
+            }
+            points.push(point(tasks, spread)?);
+        }
+        world.end().await;
+        let label = format!("{machines} machines");
+        lines.push(Line { label, points });
+    }
+    Ok(lines)
+}
+
+fn point(tasks: usize, mut spread: Spread) -> Result<(f64, f64, f64)> {
+    let micros = |span: Duration| span.as_secs_f64() * 1e6;
+    let at = f64::from(u32::try_from(tasks)?);
+    Ok((at, micros(spread.at(50)), micros(spread.at(99))))
 }
 
 fn failed(error: impl std::fmt::Display) -> anyhow::Error {
