@@ -9,8 +9,10 @@ mod runner;
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::anyhow;
+use tokio::time::timeout;
 use vmpool_proto::v1::{ExplainResponse, StatusResponse};
 
 pub(crate) use self::args::{RULE, SourceArgs};
@@ -23,6 +25,10 @@ use crate::serve::StateDir;
 
 /// Where a runner is asked by default.
 const DEFAULT_URL: &str = "http://127.0.0.1:3001";
+
+/// How long the runner of a state directory may take to say who it is: there is
+/// still its journal.
+const LOOKING: Duration = Duration::from_secs(5);
 
 /// Who answers.
 pub(crate) enum Source {
@@ -96,11 +102,13 @@ async fn of_state(state: &Path) -> Result<RunnerSource, Option<String>> {
             Unreached::Nobody { .. } => None,
             error @ Unreached::Url { .. } => Some(error.to_string()),
         })?;
-    match runner.id().await {
+    match timeout(LOOKING, runner.id()).await {
         // Another runner may listen there by now.
-        Ok(found) if found != id => Err(None),
-        Ok(_) => Ok(runner),
-        Err(error) => Err(Some(format!("{:#}", error.error))),
+        Ok(Ok(found)) if found != id => Err(None),
+        Ok(Ok(_)) => Ok(runner),
+        Ok(Err(error)) => Err(Some(format!("{:#}", error.error))),
+        // Or anything else.
+        Err(_) => Err(Some(format!("nobody says at {url} who it is"))),
     }
 }
 
