@@ -2,6 +2,7 @@
 //! with its process.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -379,22 +380,20 @@ impl Inner {
                 if !row.state.occupies_slot() {
                     self.ended.push_back(Ended::Machine(row.id().clone()));
                 }
-                self.machines.insert(row.id().clone(), row);
+                match self.machines.get_mut(row.id()) {
+                    Some(known) => *known = row,
+                    None => drop(self.machines.insert(row.id().clone(), row)),
+                }
             }
             Row::Stage(row) => {
                 if row.state.is_ended() {
                     self.ended.push_back(Ended::Stage(row.id.clone()));
                 }
-                match self.stages.get_mut(&row.id) {
-                    Some(entry) => entry.row = row,
-                    None => {
-                        self.stages.insert(
-                            row.id.clone(),
-                            StageEntry {
-                                row,
-                                steps: Vec::new(),
-                            },
-                        );
+                match self.stages.entry(row.id.clone()) {
+                    Entry::Occupied(mut known) => known.get_mut().row = row,
+                    Entry::Vacant(place) => {
+                        let steps = Vec::new();
+                        place.insert(StageEntry { row, steps });
                     }
                 }
             }

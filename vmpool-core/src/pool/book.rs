@@ -4,6 +4,7 @@
 //! The journal is the truth. A row comes in here only after it was committed.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,17 +161,24 @@ impl Book {
 
     /// Takes a machine's committed row. An older one than is known is passed over.
     pub(super) fn put_machine(&mut self, row: Arc<MachineRow>) {
-        let occupies = row.state.occupies_slot();
-        if let Some(known) = self.machines.get(row.id()) {
+        use MachineState::{Draining, Terminating};
+        let known = self.machines.get_mut(row.id());
+        if let Some(known) = &known {
             if known.row.version >= row.version {
                 return;
             }
             self.counts[known.row.state as usize] -= 1;
+            match known.row.state {
+                Draining => drop(self.draining.remove(row.id())),
+                Terminating => drop(self.terminating.remove(row.id())),
+                _ => {}
+            }
         }
-        self.draining.remove(row.id());
-        self.terminating.remove(row.id());
-        if !occupies {
+        if matches!(row.state, Draining | Terminating) || !row.state.occupies_slot() {
+            // Who tended it may have been about to drain it.
             self.leaving.remove(row.id());
+        }
+        if !row.state.occupies_slot() {
             if let Some(gone) = self.machines.remove(row.id()) {
                 gone.over.cancel();
             }
@@ -178,18 +186,12 @@ impl Book {
         }
         self.counts[row.state as usize] += 1;
         match row.state {
-            MachineState::Draining => drop(self.draining.insert(row.id().clone())),
-            MachineState::Terminating => drop(self.terminating.insert(row.id().clone())),
+            Draining => drop(self.draining.insert(row.id().clone())),
+            Terminating => drop(self.terminating.insert(row.id().clone())),
             _ => {}
         }
-        let leaving = matches!(
-            row.state,
-            MachineState::Draining | MachineState::Terminating
-        );
-        if let Some(known) = self.machines.get_mut(row.id()) {
-            if leaving {
-                // Who tended it may have been about to drain it.
-                self.leaving.remove(row.id());
+        if let Some(known) = known {
+            if matches!(row.state, Draining | Terminating) {
                 known.tended.cancel();
             }
             known.row = row;
@@ -378,20 +380,21 @@ impl Book {
 
     /// Whose turn it is to ask for `stage`.
     pub(super) fn ask(&mut self, stage: &StageId) -> Turn {
-        match self.stages.get_mut(stage) {
-            Some(StageSlot::Held(_)) => Turn::Held,
-            Some(StageSlot::Asked(followers)) => {
-                // Some may have lost their patience since.
-                followers.retain(|follower| !follower.is_closed());
-                let (through, wait) = oneshot::channel();
-                followers.push(through);
-                Turn::Follow(wait)
-            }
-            None => {
-                self.stages
-                    .insert(stage.clone(), StageSlot::Asked(Vec::new()));
+        match self.stages.entry(stage.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(StageSlot::Asked(Vec::new()));
                 Turn::Ours
             }
+            Entry::Occupied(mut slot) => match slot.get_mut() {
+                StageSlot::Held(_) => Turn::Held,
+                StageSlot::Asked(followers) => {
+                    // Some may have lost their patience since.
+                    followers.retain(|follower| !follower.is_closed());
+                    let (through, wait) = oneshot::channel();
+                    followers.push(through);
+                    Turn::Follow(wait)
+                }
+            },
         }
     }
 
