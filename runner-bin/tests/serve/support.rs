@@ -137,6 +137,8 @@ impl Site {
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--grpc-listen", "127.0.0.1:0"])
             .args(["--deployment", &self.deployment()])
+            // Its machines and their steps inherit it: that is how they are found.
+            .env("VMPOOL_TEST_SITE", self.path())
             .env_remove("VMPOOL_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
