@@ -37,7 +37,11 @@ impl Batch {
     pub fn check(&self) -> Result<(), CommitError> {
         if self.changes.len() > FEW {
             let mut keys = HashSet::with_capacity(self.changes.len());
-            if self.changes.iter().all(|change| keys.insert(change.row.key())) {
+            if self
+                .changes
+                .iter()
+                .all(|change| keys.insert(change.row.key()))
+            {
                 return Ok(());
             }
         }
