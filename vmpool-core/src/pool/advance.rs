@@ -37,7 +37,8 @@ pub(super) enum AdvanceError {
 
 impl Shared {
     /// Takes a machine through `event`. Where that ends its stage, it ends as
-    /// `end` says; without `end`, a machine that a stage has refuses.
+    /// `end` says; without `end`, a machine that a stage has refuses, and so it
+    /// does with an `end` that is not its stage's any more.
     pub(super) async fn advance(
         &self,
         id: &MachineId,
@@ -74,8 +75,12 @@ impl Shared {
             let mut ended = None;
             if effects.contains(&Effect::EndStage)
                 && let (Some((stage, origin)), Some(end)) = (stage, &end)
-                && let Ok(state) = stage::next(&stage.state, &StageEvent::End(end.clone()))
+                && !stage.state.is_ended()
             {
+                let Ok(state) = stage::next(&stage.state, &StageEvent::End(end.clone())) else {
+                    let state = row.state;
+                    return Err(machine::Refused { state, event }.into());
+                };
                 let version = stage.version.next();
                 let stage = Arc::new(StageRow {
                     state,

@@ -21,7 +21,7 @@ use crate::machine::MachineState;
 use crate::map::{Map, Set};
 use crate::pool::{Evidence, Origin};
 use crate::reconcile::Known;
-use crate::stage::StageState;
+use crate::stage::{StageEnd, StageState};
 
 /// Failures kept for people and for the requests that wait.
 const EVIDENCE_KEPT: usize = 32;
@@ -347,16 +347,16 @@ impl Book {
         soonest
     }
 
-    /// Stages that are over a deadline, with its name; and when to look again.
+    /// Stages that are over a deadline, and how they end by that; and when to look again.
     pub(super) fn overdue(
         &mut self,
         now: Timestamp,
-    ) -> (Vec<(StageId, &'static str)>, Option<Timestamp>) {
+    ) -> (Vec<(StageId, StageEnd)>, Option<Timestamp>) {
         let mut over = Vec::new();
         while let Some((_, stage)) = self.preparing.pop_front_if(|(by, _)| *by <= now) {
             let unprepared = |entry: &StageEntry| entry.row.state != StageState::Prepared;
             if self.stage(&stage).is_some_and(unprepared) {
-                over.push((stage, "it was not prepared in time"));
+                over.push((stage, StageEnd::Unprepared));
             }
         }
         while self
@@ -367,7 +367,7 @@ impl Book {
             if let Some(Reverse((_, stage))) = self.running.pop()
                 && self.stage(&stage).is_some()
             {
-                over.push((stage, "the stage's own deadline"));
+                over.push((stage, StageEnd::OverTime("the stage's own deadline".into())));
             }
         }
         let next = self.preparing.front().map(|(by, _)| *by);

@@ -62,8 +62,7 @@ impl Shared {
         for (id, why) in unfit {
             self.drain_soon(id, why, None);
         }
-        for (stage, which) in overdue {
-            let end = StageEnd::OverTime(which.into());
+        for (stage, end) in overdue {
             self.spawn(
                 "end a stage",
                 self.clone().release_until_written(stage, end),

@@ -125,11 +125,12 @@ impl Follower {
             drop(log);
             tracing::debug!(stage = %self.stage.id, step = %self.step.id, %error, "lost sight of a step");
             match error {
-                // It never got there, so it is sent when somebody asks for it again.
+                // It never got there, so it is sent when somebody asks for it
+                // again. Once the stage has ended nothing is sent any more.
                 ExecutorError::UnknownStep { .. } => tokio::select! {
                     biased;
-                    () = self.asked_again() => {}
                     why = self.stage.ended() => return Ok(self.lose(&why, false).await),
+                    () = self.asked_again() => {}
                 },
                 ExecutorError::Invalid { .. } => return Err(error),
                 // The agent has another step of this id; that one is followed.

@@ -31,6 +31,9 @@ pub enum StageEnd {
     Released,
     /// Its machine was lost; the provider's or the link's reason.
     MachineLost(Arc<str>),
+    /// It was not prepared in time. What is prepared can't end so: the
+    /// deadline may pass while that is still being written down.
+    Unprepared,
     /// It was over a deadline; which.
     OverTime(Arc<str>),
     /// The pool ended it; why.
@@ -42,6 +45,7 @@ impl fmt::Display for StageEnd {
         match self {
             Self::Released => f.write_str("released"),
             Self::MachineLost(why) => write!(f, "its machine was lost: {why}"),
+            Self::Unprepared => f.write_str("it was not prepared in time"),
             Self::OverTime(which) => write!(f, "over time: {which}"),
             Self::Stopped(why) => write!(f, "stopped: {why}"),
         }
@@ -126,6 +130,7 @@ pub fn next(state: &StageState, event: &StageEvent) -> Result<StageState, Refuse
         | (S::Prepared, E::Prepare | E::Prepared | E::StepSent { .. } | E::StepEnded { .. }) => {
             Ok(S::Prepared)
         }
+        (S::Prepared, E::End(StageEnd::Unprepared)) => refused("end as not prepared"),
         (S::Claimed | S::Preparing | S::Prepared, E::End(end)) => Ok(S::Ended(end.clone())),
 
         (S::Ended(_), E::Prepare) => refused("be prepared"),

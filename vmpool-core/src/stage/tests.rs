@@ -15,7 +15,7 @@ fn states() -> [StageState; 4] {
     ]
 }
 
-fn events() -> [StageEvent; 5] {
+fn events() -> [StageEvent; 6] {
     let outcome = StepOutcome {
         status: StepStatus::Exited { code: 0 },
         started_at: Timestamp(1),
@@ -33,6 +33,7 @@ fn events() -> [StageEvent; 5] {
             step: "build".into(),
             outcome,
         },
+        StageEvent::End(StageEnd::Unprepared),
         StageEvent::End(StageEnd::MachineLost(Arc::from("spot"))),
     ]
 }
@@ -41,17 +42,25 @@ fn events() -> [StageEvent; 5] {
 fn every_pair_is_as_the_table_says() {
     let lost = || Some("ended");
     let table = [
-        // prepare, prepared, step sent, step ended, end
-        [Some("preparing"), None, None, None, lost()],
-        [Some("preparing"), Some("prepared"), None, None, lost()],
+        // prepare, prepared, step sent, step ended, end as not prepared, end
+        [Some("preparing"), None, None, None, lost(), lost()],
+        [
+            Some("preparing"),
+            Some("prepared"),
+            None,
+            None,
+            lost(),
+            lost(),
+        ],
         [
             Some("prepared"),
             Some("prepared"),
             Some("prepared"),
             Some("prepared"),
+            None,
             lost(),
         ],
-        [None, None, None, None, None],
+        [None, None, None, None, None, None],
     ];
     for (state, row) in states().iter().zip(table) {
         for (event, expected) in events().iter().zip(row) {

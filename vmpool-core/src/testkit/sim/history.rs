@@ -199,13 +199,15 @@ impl History {
                     });
                 }
             }
-            Happening::Stop { runner, span } => {
+            Happening::Stop {
+                runner,
+                calls,
+                span,
+            } => {
                 if let Some(life) = self.fleet.life(runner) {
-                    life.stop(true);
-                    stops.spawn_local(async move {
-                        tokio::time::sleep(span).await;
-                        life.stop(false);
-                    });
+                    life.plan(life.calls() + calls, Mishap::Stop);
+                    let patience = Duration::from_mins(1);
+                    stops.spawn_local(async move { life.stop_for(patience, span).await });
                 }
             }
             Happening::HandOver { runner } => {

@@ -8,6 +8,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -28,6 +29,8 @@ pub enum Side {
 pub enum Mishap {
     /// The runner dies.
     Crash(Side),
+    /// The runner is stopped before the effect, until somebody lets it go on.
+    Stop,
     /// The call fails.
     Fail,
     /// Its effect is made twice, as by a request that was sent again on its
@@ -124,6 +127,22 @@ impl Life {
         self.until(|state| state.dead).await;
     }
 
+    /// Stops it when it comes to what is planned, or after `patience`, for `span`.
+    pub(super) async fn stop_for(&self, patience: Duration, span: Duration) {
+        let stopped = self.until(|state| state.stopped);
+        if tokio::time::timeout(patience, stopped).await.is_err() {
+            self.unplan(Mishap::Stop);
+            self.stop(true);
+        }
+        tokio::time::sleep(span).await;
+        self.stop(false);
+    }
+
+    fn unplan(&self, mishap: Mishap) {
+        let planned = &mut self.state.lock().mishap;
+        *planned = planned.filter(|(_, planned)| *planned != mishap);
+    }
+
     async fn until(&self, holds: impl Fn(&State) -> bool) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -154,6 +173,9 @@ impl Life {
             .say(format_args!("{} calls {nth}: {call}", self.name));
         if mishap == Some(Mishap::Crash(Side::Before)) {
             self.die();
+        }
+        if mishap == Some(Mishap::Stop) {
+            self.stop(true);
         }
         self.running().await;
         Entered {

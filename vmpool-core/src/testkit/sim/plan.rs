@@ -144,6 +144,8 @@ pub enum Happening {
     Stop {
         /// Which runner.
         runner: usize,
+        /// Its calls until then.
+        calls: u64,
         /// For how long.
         span: Duration,
     },
@@ -330,6 +332,7 @@ fn happening(dice: &Dice, runners: usize) -> Happening {
         },
         35..=46 => Happening::Stop {
             runner,
+            calls: dice.between(1, 10),
             span: dice.span(seconds(1), seconds(40)),
         },
         47..=52 => Happening::HandOver { runner },
