@@ -154,7 +154,7 @@ async fn p12_a_runner_that_names_no_protocol_or_another_gets_nothing() {
     let runner = deployment.ca().runner(deployment.authority.runner_name());
     let seen = first_read(dial(host.address(), Some(&runner), &[]).await).await;
     assert_eq!(seen, "closed");
-    let seen = first_read(dial(host.address(), Some(&runner), &[b"http/1.1"]).await).await;
+    let seen = first_read(dial(host.address(), Some(&runner), &[b"spdy/3"]).await).await;
     assert!(seen.contains("NoApplicationProtocol"), "{seen}");
 }
 
