@@ -10,6 +10,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,7 @@ impl Tasks {
     /// Serves one connection to its end.
     pub(crate) async fn http2<I, S, B>(&self, limits: &Limits, io: I, service: S)
     where
-        I: AsyncRead + AsyncWrite + Unpin,
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
         S: Send + 'static,
         S::Future: Send,
@@ -64,30 +65,26 @@ impl Tasks {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(STREAMS_MAX)
             .serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection broke");
-        }
+        self.to_its_end(connection).await;
     }
 
     /// Serves one connection to its end, in the older version of the protocol.
     pub(crate) async fn http1<I, S, B>(&self, io: I, service: S)
     where
-        I: AsyncRead + AsyncWrite + Unpin,
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+        S: 'static,
         B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
     {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
             .serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
+        self.to_its_end(connection).await;
+    }
+
+    /// At the stop it takes no new requests, and ends with those that it has.
+    async fn to_its_end(&self, connection: impl GracefulConnection<Error = hyper::Error>) {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
