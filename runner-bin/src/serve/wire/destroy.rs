@@ -4,13 +4,12 @@ use serde::Deserialize;
 use vmpool_core::StageId;
 
 use super::Answer;
-use super::decode::{decode, nullable};
+use super::decode::decode;
 
 /// What is read of the body; the rest says nothing that the stage's id does not.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct DestroyVm {
-    #[serde(deserialize_with = "nullable")]
     id: String,
 }
 

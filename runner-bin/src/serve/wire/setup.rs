@@ -10,7 +10,7 @@ use vmpool_core::{Lease, PoolName, Secret, StageFile, StageId, StageSetup};
 use vmpool_pipeline::PoolPlatform;
 
 use super::Answer;
-use super::decode::{decode, nullable};
+use super::decode::decode;
 
 /// Permissions of a file for which the request names none.
 const USUAL_MODE: u32 = 0o644;
@@ -19,38 +19,27 @@ const USUAL_MODE: u32 = 0o644;
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct SetupVm {
-    #[serde(deserialize_with = "nullable")]
     id: String,
-    #[serde(deserialize_with = "nullable")]
     pool_id: String,
-    #[serde(deserialize_with = "nullable")]
     setup_request: Setup,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Setup {
-    #[serde(deserialize_with = "nullable")]
     envs: BTreeMap<String, String>,
-    #[serde(deserialize_with = "nullable")]
     files: Vec<File>,
-    #[serde(deserialize_with = "nullable")]
     secrets: Vec<String>,
     /// Of the stage, in seconds; 0: none is named.
-    #[serde(deserialize_with = "nullable")]
     timeout: u64,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct File {
-    #[serde(deserialize_with = "nullable")]
     path: String,
-    #[serde(deserialize_with = "nullable")]
     mode: u32,
-    #[serde(deserialize_with = "nullable")]
     data: String,
-    #[serde(deserialize_with = "nullable")]
     is_dir: bool,
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use vmpool_core::{Secret, StageId, Step, StepId, StepOutcome, StepStatus};
 
 use super::Answer;
-use super::decode::{decode, nullable};
+use super::decode::decode;
 
 /// The exit code of a step that the agent could not carry out to its end.
 const EXECUTOR_FAILED: i32 = 255;
@@ -18,52 +18,34 @@ const EXECUTOR_FAILED: i32 = 255;
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct ExecuteVm {
-    #[serde(deserialize_with = "nullable")]
     stage_runtime_id: String,
-    #[serde(deserialize_with = "nullable")]
     ip_address: String,
-    #[serde(deserialize_with = "nullable")]
     start_step_request: StartStep,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct StartStep {
-    #[serde(deserialize_with = "nullable")]
     id: String,
-    #[serde(deserialize_with = "nullable")]
     kind: String,
-    #[serde(deserialize_with = "nullable")]
     run: Run,
-    #[serde(deserialize_with = "nullable")]
     environment: BTreeMap<String, String>,
-    #[serde(deserialize_with = "nullable")]
     secrets: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
     working_dir: String,
-    #[serde(deserialize_with = "nullable")]
     user: String,
     /// In seconds; 0: none is named.
-    #[serde(deserialize_with = "nullable")]
     timeout: u64,
-    #[serde(deserialize_with = "nullable")]
     image: String,
-    #[serde(deserialize_with = "nullable")]
     detach: bool,
-    #[serde(deserialize_with = "nullable")]
     files: Vec<Value>,
-    #[serde(deserialize_with = "nullable")]
     outputs: Vec<Value>,
-    #[serde(deserialize_with = "nullable")]
     output_vars: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Run {
-    #[serde(deserialize_with = "nullable")]
     commands: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
     entrypoint: Vec<String>,
 }
 

@@ -167,3 +167,10 @@ fn p11_what_is_read_shows_no_content() {
     let request: ExecuteVm = serde_json::from_slice(body).unwrap();
     assert!(!format!("{request:?}").contains("s3cret"));
 }
+
+#[test]
+fn p11_who_sends_a_value_of_another_type_is_not_shown_it() {
+    let error = setup_error(r#"{"id":"S","setup_request":{"timeout":"s3cr3t"}}"#);
+    assert!(error.contains("setup_request.timeout"), "{error}");
+    assert!(!error.contains("s3cr3t"), "{error}");
+}
