@@ -1,7 +1,7 @@
 //! Machines that are processes of this host: an agent under a small supervisor.
 //!
 //! ```text
-//! provider ──spawn──► supervisor ──spawn──► agent ──► holders, steps
+//! provider ──spawn──► supervisor ──spawn──► agent ──► holders, steps: these outlive it
 //!                     own session,          killed by the kernel
 //!                     sub-reaper            when its supervisor ends
 //!          ──socket─► request, listener,
@@ -15,6 +15,9 @@
 //! thread. It isolates nothing: a machine may do what its user may do.
 //!
 //! Invariants:
+//! - An agent that dies takes an attached machine with it. Any other machine's
+//!   agent is started again at the same address ([`OnAgentDeath`]); its holders,
+//!   and with them its steps, go on meanwhile (P4).
 //! - The machine's [`Folder`] is locked exactly as long as its supervisor lives.
 //! - A supervisor that ends by itself leaves no process of the machine, whatever
 //!   group, session or parent it went to (P10), and has written down why.

@@ -1,4 +1,5 @@
-//! A supervisor's life: it starts the agent, watches it, and ends the machine.
+//! A supervisor's life: it starts the agent, and again where it died, watches
+//! it, and ends the machine.
 
 use std::fs::File;
 use std::io;
@@ -10,14 +11,14 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{chdir, dup2_stdin, setsid};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, wait};
 use vmpool_core::MachineId;
 
 use super::census::{descendants, kill_machine};
 use super::console::Console;
-use super::ending::{AgentExit, Ending, Event, OnAgentDeath};
+use super::ending::{AgentExit, Deaths, Ending, Event, OnAgentDeath, Reaction};
 use super::folder::Folder;
 use super::handover::{agent_command, receive, send};
 use super::purge::purge;
@@ -52,17 +53,19 @@ pub(super) fn supervise(machine: MachineId) -> io::Result<ExitCode> {
         lifeline: links.next(),
         agent: None,
     };
-    let started = watch.start(&message.request, &listener, input);
-    // The agent has the secret now, and it alone.
-    drop(message);
-    let ending = started.and_then(|()| watch.until_an_event()).map_or_else(
-        |error| Ending::Failed {
+    let policy = OnAgentDeath::of(&message.request.bootstrap.clocks);
+    let birth = Birth {
+        request: message.request,
+        listener,
+        output: input,
+    };
+    let ending = watch
+        .until_it_ends(&birth, policy)
+        .unwrap_or_else(|error| Ending::Failed {
             reason: error.to_string(),
-        },
-        |event| event.ending(OnAgentDeath::default()),
-    );
-    // A restarted agent would listen there again; from here on none will.
-    drop(listener);
+        });
+    // From here on nobody listens there.
+    drop(birth);
     watch.end(&ending)?;
     drop(lock);
     Ok(ExitCode::SUCCESS)
@@ -104,50 +107,118 @@ struct Watch {
     console: Console,
     signals: SignalFd,
     lifeline: Option<OwnedFd>,
-    /// The agent's pid, until it has ended.
-    agent: Option<i32>,
+    /// The agent, until it has ended.
+    agent: Option<Child>,
+}
+
+/// What every agent of the machine is started with. Held in memory only, and
+/// for no longer than an agent may be started: the enrolment secret is in it (P11).
+struct Birth {
+    request: Request,
+    /// Open all the time: who dials while there is no agent waits for the next.
+    listener: OwnedFd,
+    output: io::PipeWriter,
+}
+
+/// The agent's process.
+#[derive(Clone, Copy)]
+struct Child {
+    pid: i32,
+    since: Instant,
 }
 
 /// What reaping found.
 struct Reaped {
-    agent: Option<AgentExit>,
+    /// How the agent ended, and how long it had lived.
+    agent: Option<(AgentExit, Duration)>,
     none_left: bool,
 }
 
 impl Watch {
-    fn start(
-        &mut self,
-        request: &Request,
-        listener: &OwnedFd,
-        output: io::PipeWriter,
-    ) -> io::Result<()> {
-        let state = self.folder.create_state_dir()?;
-        let (mut command, socket) = agent_command(&self.machine)?;
-        command
-            .current_dir(state)
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        self.agent = Some(spawn(command)?);
-        send(&socket, &self.folder, request, &[listener.as_fd()])
-    }
-
-    fn until_an_event(&mut self) -> io::Result<Event> {
+    /// Has an agent run for as long as the machine is to live; says why it ends.
+    fn until_it_ends(&mut self, birth: &Birth, policy: OnAgentDeath) -> io::Result<Ending> {
+        let mut deaths = Deaths::new(policy);
+        self.folder.create_state_dir()?;
         loop {
-            let [signalled, closed, said] = self.wait()?;
-            if said {
-                self.console.take();
-            }
-            if signalled && let Some(event) = self.take_signal()? {
-                return Ok(event);
-            }
-            if closed {
-                return Ok(Event::LifelineClosed);
+            let event = match self.start(birth) {
+                Ok(()) => self.until_an_event()?,
+                Err(error) => Event::NotStarted {
+                    reason: format!("start the agent: {error}"),
+                },
+            };
+            let told = event.to_string();
+            let pause = match deaths.react(event) {
+                Reaction::End(ending) => return Ok(ending),
+                Reaction::RestartAfter(pause) => pause,
+            };
+            self.console
+                .say(&format!("{told}; it is started again in {pause:?}"));
+            if let Some(event) = self.pause(pause)?
+                && let Reaction::End(ending) = deaths.react(event)
+            {
+                return Ok(ending);
             }
         }
     }
 
-    /// Waits for a signal, the lifeline's end, or the agent's output.
-    fn wait(&self) -> io::Result<[bool; 3]> {
+    fn start(&mut self, birth: &Birth) -> io::Result<()> {
+        let (mut command, socket) = agent_command(&self.machine)?;
+        command
+            .current_dir(self.folder.state_dir())
+            .stdout(birth.output.try_clone()?)
+            .stderr(birth.output.try_clone()?);
+        self.agent = Some(spawn(command)?);
+        let sent = send(
+            &socket,
+            &self.folder,
+            &birth.request,
+            &[birth.listener.as_fd()],
+        );
+        if let Err(error) = sent {
+            // It has ended, or does so now: without a message it is no agent.
+            self.console
+                .say(&format!("tell the agent what it is: {error}"));
+        }
+        Ok(())
+    }
+
+    fn until_an_event(&mut self) -> io::Result<Event> {
+        loop {
+            if let Some(event) = self.look(None)? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Waits for so long; what happens meanwhile ends it.
+    fn pause(&mut self, pause: Duration) -> io::Result<Option<Event>> {
+        let until = Instant::now() + pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            if let Some(event) = self.look(Some(left))? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    /// Waits until there is something to see, at most for so long.
+    fn look(&mut self, most: Option<Duration>) -> io::Result<Option<Event>> {
+        let [signalled, closed, said] = self.wait(most)?;
+        if said {
+            self.console.take();
+        }
+        if signalled && let Some(event) = self.take_signal()? {
+            return Ok(Some(event));
+        }
+        Ok(closed.then_some(Event::LifelineClosed))
+    }
+
+    /// Waits for a signal, the lifeline's end, or the agent's output; at most
+    /// for so long.
+    fn wait(&self, most: Option<Duration>) -> io::Result<[bool; 3]> {
         let sources: [Option<BorrowedFd<'_>>; 3] = [
             Some(self.signals.as_fd()),
             self.lifeline.as_ref().map(AsFd::as_fd),
@@ -158,7 +229,9 @@ impl Watch {
             .flatten()
             .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
             .collect();
-        match poll(&mut polled, None) {
+        // A time too long for the system's clock is none.
+        let most = most.and_then(|most| Timespec::try_from(most).ok());
+        match poll(&mut polled, most.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -175,7 +248,8 @@ impl Watch {
                 }));
             }
         }
-        Ok(self.reap()?.agent.map(Event::AgentEnded))
+        let ended = self.reap()?.agent;
+        Ok(ended.map(|(exit, lived)| Event::AgentEnded { exit, lived }))
     }
 
     /// Takes the exit status of every process that has ended: the agent, and
@@ -187,11 +261,14 @@ impl Watch {
         };
         loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if self.agent == Some(pid.as_raw_pid()) => {
-                    reaped.agent = AgentExit::of(status);
-                    self.agent = None;
+                Ok(Some((pid, status))) => {
+                    let pid = pid.as_raw_pid();
+                    if let Some(agent) = self.agent.take_if(|agent| agent.pid == pid) {
+                        let lived = agent.since.elapsed();
+                        reaped.agent = AgentExit::of(status).map(|exit| (exit, lived));
+                    }
                 }
-                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Ok(None) => return Ok(reaped),
                 Err(Errno::CHILD) => {
                     return Ok(Reaped {
@@ -261,6 +338,8 @@ impl Watch {
 }
 
 /// Starts it; it is reaped like any other process here.
-fn spawn(mut command: Command) -> io::Result<i32> {
-    i32::try_from(command.spawn()?.id()).map_err(io::Error::other)
+fn spawn(mut command: Command) -> io::Result<Child> {
+    let pid = i32::try_from(command.spawn()?.id()).map_err(io::Error::other)?;
+    let since = Instant::now();
+    Ok(Child { pid, since })
 }
