@@ -18,6 +18,7 @@ pub mod ledger;
 mod link;
 pub mod machine;
 mod map;
+mod notice;
 pub mod order;
 pub mod pool;
 mod provider;
@@ -40,6 +41,7 @@ pub use journal::Journal;
 pub use link::{
     AgentLink, AgentReport, Health, KeyHash, LinkError, Machine, PinError, PinKey, StepReport,
 };
+pub use notice::{Notice, NoticeKind};
 pub use pool::{AcquireRequest, Lease, Pool, PoolConfig, WarmPool};
 pub use provider::{
     Capabilities, ErrorKind, LaunchOrder, LaunchOutcome, Launched, Listed, ListedState, Listing,

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::agent::Bootstrap;
 use crate::clock::Timestamp;
 use crate::id::{Attempt, MachineId, OrderId, PoolName, StageId, StepId, Term};
+use crate::notice::Notice;
 use crate::pool::RequestHash;
 use crate::secret::SecretBytes;
 use crate::step::StepStatus;
@@ -71,6 +72,14 @@ pub trait AgentLink: Send + Sync + 'static {
 
     /// The health of a machine's connection. [`Health::Unconnected`] until it is open.
     fn health(&self, id: &MachineId) -> watch::Receiver<Health>;
+
+    /// The gravest of what the machine's cloud has said of its end, as its agent
+    /// tells it over an open connection. A link whose agents tell nothing never
+    /// says anything.
+    fn notices(&self, id: &MachineId) -> watch::Receiver<Option<Notice>> {
+        let _ = id;
+        watch::channel(None).1
+    }
 
     /// Tells the agent that it is still wanted: puts off its idle clock.
     ///

@@ -10,6 +10,7 @@ use crate::journal::{Event, MachineRow, OrderRow, RowKey, StageRecord, StepRow};
 use crate::machine::MachineState;
 use crate::order::Phase;
 use crate::pool::PoolStatus;
+use crate::pool::notice::NOTICE;
 use crate::stage::StageState;
 
 /// The sentence.
@@ -48,8 +49,9 @@ fn stage(findings: &Findings, record: &StageRecord) -> String {
                 steps => format!("runs {}", counted(steps.len(), "step")),
             };
             format!(
-                "stage {id} is prepared on machine {machine} since {since} and {did}{}",
-                steps_done(record)
+                "stage {id} is prepared on machine {machine} since {since} and {did}{}{}",
+                steps_done(record),
+                noticed(findings)
             )
         }
         StageState::Ended(end) => {
@@ -176,7 +178,10 @@ fn machine(findings: &Findings, row: &MachineRow) -> String {
     };
     match row.state {
         MachineState::Claimed => match &row.stage {
-            Some(stage) => format!("machine {id} has stage {stage} since {since}"),
+            Some(stage) => {
+                let noticed = noticed(findings);
+                format!("machine {id} has stage {stage} since {since}{noticed}")
+            }
             None => format!("machine {id} is claimed since {since}: {cause}"),
         },
         MachineState::Draining | MachineState::Terminating => {
@@ -192,6 +197,20 @@ fn machine(findings: &Findings, row: &MachineRow) -> String {
             format!("machine {id} was lost {since} ago, it lived {lived}: {cause}{served}")
         }
         state => format!("machine {id} is {state} since {since}: {cause}"),
+    }
+}
+
+/// What the machine's cloud has said of its end, while a stage has it.
+fn noticed(findings: &Findings) -> String {
+    let is_notice =
+        |event: &&Event| event.what == NOTICE && matches!(event.key, RowKey::Machine(_));
+    match findings.events.iter().rfind(is_notice) {
+        Some(event) => format!(
+            "; {} ago: {}",
+            span(findings.now.since(event.at)),
+            event.cause
+        ),
+        None => String::new(),
     }
 }
 

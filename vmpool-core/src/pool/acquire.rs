@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::book;
+use super::notice;
 use super::queue::{Claim, Claiming, Refusal};
 use super::turn::{Asking, Submitted};
 use super::waits::Waiting;
@@ -264,6 +265,12 @@ impl Shared {
     ) -> Written {
         if !claim.item().health.borrow().is_answering() {
             self.unfit(claim.keep().row.id(), "its agent did not answer");
+            return Written::NextMachine;
+        }
+        // Mostly nothing was ever said, which costs a glance.
+        let ready = claim.item();
+        if ready.notices.has_changed().unwrap_or(false) && notice::is_ending(&ready.notices) {
+            self.unfit(claim.keep().row.id(), "its cloud has said that it ends");
             return Written::NextMachine;
         }
         let row = &claim.item().row;

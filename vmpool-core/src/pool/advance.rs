@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::book::Book;
 use super::keeper::JOURNAL_PAUSE;
 use super::warm::{ReadyMachine, Shared};
-use super::{Origin, PoolEvent, ReleaseError};
+use super::{Origin, PoolEvent, ReleaseError, notice};
 use crate::id::{MachineId, StageId};
 use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, StageRow};
 use crate::link::Health;
@@ -152,7 +152,16 @@ impl Shared {
             self.metrics.breaker(false);
         }
         book.hold.breaker.succeeded();
-        self.queue.offer(ReadyMachine { row, health });
+        // What changes from here on is looked at before it is handed out.
+        let notices = self.parts.link.notices(row.id());
+        if notice::is_ending(&notices) {
+            return;
+        }
+        self.queue.offer(ReadyMachine {
+            row,
+            health,
+            notices,
+        });
     }
 
     /// What a transition asks for. It was offered, and its stage ended, with the change.

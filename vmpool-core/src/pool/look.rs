@@ -95,10 +95,11 @@ impl Shared {
         let cause = if lost {
             self.queue.take(|ready| ready.row.id() == id);
             // Gone without our asking: say all that is known of it.
-            match self.diagnose(id).await {
+            let cause = match self.diagnose(id).await {
                 Some(said) => format!("{cause}; {said}"),
                 None => cause,
-            }
+            };
+            self.lost_by_notice(id, cause).await
         } else {
             cause
         };

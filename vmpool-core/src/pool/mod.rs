@@ -13,6 +13,7 @@ mod lease;
 mod look;
 mod metrics;
 mod note;
+pub(crate) mod notice;
 mod queue;
 mod reconcile;
 mod request;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::advance::{AdvanceError, MOST_SWAPS};
 use super::keeper::JOURNAL_PAUSE;
 use super::look::Pause;
+use super::notice::{self, Heed};
 use super::warm::Shared;
 use crate::account::Mishap;
 use crate::clock::{Timestamp, later};
@@ -21,6 +22,7 @@ use crate::id::MachineId;
 use crate::journal::{Change, CommitError, MachineRow};
 use crate::link::{AgentReport, Health, KeyHash, LinkError, PinError, PinKey};
 use crate::machine::{MachineEvent, MachineState};
+use crate::notice::Notice;
 use crate::stage::StageEnd;
 
 /// Renewals within one span of the agents' idle clock.
@@ -40,6 +42,8 @@ enum Ended {
     Drain(String),
     /// Its connection is lost while a stage has it: the agent may come back.
     Reconnect(String),
+    /// Its cloud is about to end it: why it is replaced.
+    Leave(String),
 }
 
 impl Shared {
@@ -63,6 +67,7 @@ impl Shared {
 
     async fn tend(&self, id: &MachineId, tended: &CancellationToken) {
         let mut lost: Option<String> = None;
+        let mut noted: Option<Notice> = None;
         let mut pause = Pause::new();
         loop {
             let Some(row) = self.tended_row(id) else {
@@ -76,9 +81,9 @@ impl Shared {
             };
             let since = Instant::now();
             let ended = match opened {
-                Ok(report) => self.watch(id, &report).await,
+                Ok(report) => self.watch(id, &report, &mut noted).await,
                 Err(why) => {
-                    let why = match lost {
+                    let why = match lost.take() {
                         Some(lost) => format!("{lost}; then {why}"),
                         None => why,
                     };
@@ -100,6 +105,12 @@ impl Shared {
                     lost = Some(why);
                     pause.wait().await;
                 }
+                Ended::Leave(why) => {
+                    if !self.replace(id, why, tended).await {
+                        return;
+                    }
+                    pause.wait().await;
+                }
             }
         }
     }
@@ -116,7 +127,7 @@ impl Shared {
     }
 
     /// The machine's row while it is one that needs a connection.
-    fn tended_row(&self, id: &MachineId) -> Option<Arc<MachineRow>> {
+    pub(super) fn tended_row(&self, id: &MachineId) -> Option<Arc<MachineRow>> {
         use MachineState::{Booting, Claimed, Ready, Resuming};
         let row = self.book.lock().machine(id).map(|entry| entry.row.clone());
         row.filter(|row| matches!(row.state, Booting | Ready | Resuming | Claimed))
@@ -169,7 +180,12 @@ impl Shared {
     }
 
     /// Connected: until when, and what then.
-    async fn watch(&self, id: &MachineId, report: &AgentReport) -> Ended {
+    async fn watch(
+        &self,
+        id: &MachineId,
+        report: &AgentReport,
+        noted: &mut Option<Notice>,
+    ) -> Ended {
         let Some(mut row) = self.tended_row(id) else {
             return Ended::Drain("it drains".to_owned());
         };
@@ -187,11 +203,20 @@ impl Shared {
                 return Ended::Drain(format!("its agent has another stage: {has}"));
             }
         }
+        let mut notices = self.parts.link.notices(id);
+        let told = notices.borrow_and_update().clone();
+        let told = told.filter(|notice| row.state != MachineState::Claimed && notice.is_end());
+        if let Some(notice) = told {
+            return Ended::Leave(notice.to_string());
+        }
+        // What was said before, to another connection too, is heeded below.
+        notices.mark_changed();
         let mut health = self.parts.link.health(id);
         if row.state != MachineState::Claimed && !self.make_ready(&row, &health).await {
             return Ended::Drain("it could not become ready".to_owned());
         }
-        let mut too_old = self.too_old_at(&row);
+        let mut retires = self.too_old_at(&row);
+        let mut why = "it is too old to finish another stage".to_owned();
         let mut ages = true;
         let idle = self
             .parts
@@ -223,15 +248,30 @@ impl Shared {
                         Err(_) => tracing::debug!(machine = %id, "its renewal was not answered"),
                     }
                 }
-                () = tokio::time::sleep_until(too_old), if ages => {
+                notice = notice::next(&mut notices) => {
+                    let Some(row) = self.tended_row(id) else {
+                        continue;
+                    };
+                    match self.heed(&row, notice, noted) {
+                        Heed::GoOn => {}
+                        Heed::Leave(why) => return Ended::Leave(why),
+                        Heed::Retire(from, because) => {
+                            let from = self.parts.clock.instant(from);
+                            if from < retires {
+                                (retires, why) = (from, because);
+                            }
+                        }
+                    }
+                }
+                () = tokio::time::sleep_until(retires), if ages => {
                     let ready = self.queue.take(|ready| ready.row.id() == id);
                     if ready.is_some() {
-                        return Ended::Drain("it is too old to finish another stage".to_owned());
+                        return Ended::Leave(why);
                     }
                     // Where its claim is only being written, it may come back.
                     let row = self.tended_row(id);
                     ages = row.is_some_and(|row| row.state == MachineState::Ready);
-                    too_old = later(JOURNAL_PAUSE);
+                    retires = later(JOURNAL_PAUSE);
                 }
             }
         }
@@ -311,6 +351,11 @@ impl Shared {
         };
         self.trouble(Some(id), text);
         let has_stage = |row: &MachineRow| row.state == MachineState::Claimed;
+        let why = if has_stage(&row) {
+            self.lost_by_notice(id, why).await
+        } else {
+            why
+        };
         let end = has_stage(&row).then(|| StageEnd::MachineLost(why.clone().into()));
         self.drain(id, why, end).await;
         if ours {

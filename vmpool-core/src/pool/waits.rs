@@ -56,9 +56,9 @@ impl Waits {
         waiters
     }
 
-    fn note(&mut self, at: Timestamp, stage: &StageId, what: &'static str, cause: String) {
+    /// Has a note written, by the keeper's next turn.
+    pub(super) fn note(&mut self, at: Timestamp, key: RowKey, what: &'static str, cause: String) {
         if self.notes.len() < NOTES_KEPT {
-            let key = RowKey::Stage(stage.clone());
             let cause = cause.into();
             self.notes.push_back((at, Note { key, what, cause }));
         }
@@ -69,7 +69,7 @@ impl Waits {
         let mut waiting = std::mem::take(&mut self.waiting);
         for (stage, wait) in waiting.iter_mut().filter(|(_, wait)| !wait.told) {
             wait.told = true;
-            self.note(at, stage, "waits", cause.to_owned());
+            self.note(at, of(stage), "waits", cause.to_owned());
         }
         self.waiting = waiting;
     }
@@ -99,6 +99,11 @@ impl Waits {
     }
 }
 
+/// The row of a request's stage, which there need not be yet.
+fn of(stage: &StageId) -> RowKey {
+    RowKey::Stage(stage.clone())
+}
+
 /// A request while it waits. Dropped before it is [through](Self::through), its
 /// caller gave up.
 pub(super) struct Waiting<'a> {
@@ -123,7 +128,7 @@ impl Drop for Waiting<'_> {
         if !self.through {
             let waited = now.since(self.since);
             let cause = format!("its caller gave up after {waited:.1?}");
-            book.waits.note(now, self.stage, "refused", cause);
+            book.waits.note(now, of(self.stage), "refused", cause);
             drop(book);
             self.shared.work.notify_one();
         }
@@ -159,7 +164,7 @@ impl Shared {
             }
             let wait = Wait { since, told };
             book.waits.waiting.insert(request.stage.clone(), wait);
-            book.waits.note(since, &request.stage, "waits", cause);
+            book.waits.note(since, of(&request.stage), "waits", cause);
         }
         self.work.notify_one();
         Waiting {
@@ -190,7 +195,7 @@ impl Shared {
         }
         let (now, cause) = (self.now(), error.to_string());
         let mut book = self.book.lock();
-        book.waits.note(now, &request.stage, "refused", cause);
+        book.waits.note(now, of(&request.stage), "refused", cause);
         drop(book);
         self.work.notify_one();
     }

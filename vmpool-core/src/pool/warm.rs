@@ -25,6 +25,7 @@ use crate::id::{MachineId, PoolName, StageId, Term};
 use crate::journal::{CommitError, Journal, JournalError, MachineRow};
 use crate::link::{AgentLink, Health};
 use crate::machine::MachineState;
+use crate::notice::Notice;
 use crate::provider::{Capabilities, Provider};
 use crate::reconcile::ADOPTED;
 use crate::stage::StageEvent;
@@ -161,6 +162,7 @@ pub(super) struct Shared {
 pub(super) struct ReadyMachine {
     pub(super) row: Arc<MachineRow>,
     pub(super) health: watch::Receiver<Health>,
+    pub(super) notices: watch::Receiver<Option<Notice>>,
 }
 
 impl WarmPool {

@@ -13,6 +13,7 @@ use crate::agent::Bootstrap;
 use crate::executor::{ExecutorError, Guarantees, LogSink, StepExecutor};
 use crate::id::{Attempt, MachineId, OrderId, StepId, Term};
 use crate::link::{AgentLink, AgentReport, Health, LinkError, Machine, PinKey};
+use crate::notice::Notice;
 use crate::pool::{Lease, RequestHash};
 use crate::secret::SecretBytes;
 use crate::step::{StageSetup, Step, StepOutcome};
@@ -101,6 +102,10 @@ impl AgentLink for Line {
 
     fn health(&self, id: &MachineId) -> watch::Receiver<Health> {
         self.link.health(id)
+    }
+
+    fn notices(&self, id: &MachineId) -> watch::Receiver<Option<Notice>> {
+        self.link.notices(id)
     }
 
     async fn renew(&self, id: &MachineId, term: Term) -> Result<(), LinkError> {

@@ -15,12 +15,15 @@ use super::dice::Dice;
 use super::trace::Trace;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{Attempt, MachineId, OrderId, Owner, PoolName};
+use crate::notice::{Notice, NoticeKind};
 use crate::provider::{LaunchOrder, Launched, Listed, ListedState, Tags};
 use crate::secret::SecretBytes;
 use crate::testkit::SimLink;
 
 /// For this long after a change a listing may not show it.
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
+/// So long before it takes a machine away it may say so.
+pub(super) const NOTICE: Duration = Duration::from_mins(2);
 /// A machine that is over is shown as such for this long.
 const REMEMBERED: Duration = Duration::from_mins(20);
 
@@ -42,6 +45,8 @@ struct Inner {
     harmed: BTreeSet<MachineId>,
     /// Since when each dead machine is that, whatever the provider shows.
     dead: BTreeMap<MachineId, Timestamp>,
+    /// Since when machines are told that they end.
+    noticed: BTreeMap<MachineId, Timestamp>,
     /// Since when machines answer nobody that will again.
     hanging: BTreeMap<MachineId, Timestamp>,
     calls: BTreeMap<&'static str, Vec<Timestamp>>,
@@ -287,6 +292,30 @@ impl Cloud {
         }
         self.trace.say(format_args!("cloud loses {id}: {why}"));
         self.link.kill(id, why);
+    }
+
+    /// Says something of a machine's end to the machine.
+    pub(super) fn notice(&self, id: &MachineId, kind: NoticeKind) {
+        let at = self.clock.now();
+        let ends = kind == NoticeKind::SpotInterruption;
+        if ends {
+            let noticed = &mut self.inner.lock().noticed;
+            noticed.entry(id.clone()).or_insert(at);
+        }
+        self.trace.say(format_args!("{id} is told of {kind:?}"));
+        let notice = Notice {
+            kind,
+            at,
+            acts_at: ends.then(|| at.after(NOTICE)),
+            action: "terminate".to_owned(),
+        };
+        self.link.notice(id, &notice);
+    }
+
+    /// For how long it is known to the machine that it ends.
+    pub(super) fn noticed_for(&self, id: &MachineId) -> Option<Duration> {
+        let since = *self.inner.lock().noticed.get(id)?;
+        Some(self.clock.now().since(since))
     }
 
     /// A machine's agent dies, and the provider does not notice.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::client::{BuildEnd, Client, LASTS};
-use super::cloud::WINDOW;
+use super::cloud::{NOTICE, WINDOW};
 use super::fleet::{DEPLOYMENT, Fleet, MAX_AGE, OWNER, pool_config};
 use super::life::{Life, Mishap};
 use super::plan::{Happening, Plan};
@@ -18,6 +18,7 @@ use super::weather::Weather;
 use super::world::World;
 use crate::id::{Attempt, DeploymentId, MachineId, OrderId, Owner, PoolName, counted};
 use crate::journal::Journal;
+use crate::notice::NoticeKind;
 use crate::pool::PoolStatus;
 use crate::provider::{Provider, Tags};
 use crate::runner::PoolOwner;
@@ -229,6 +230,23 @@ impl History {
             Happening::Reclaim => {
                 if let Some(id) = self.some_machine() {
                     world.cloud.lose(&id, "the provider took it back");
+                }
+            }
+            Happening::ReclaimWithNotice => {
+                if let Some(id) = self.some_machine() {
+                    world.cloud.notice(&id, NoticeKind::SpotInterruption);
+                    let world = world.clone();
+                    stops.spawn_local(async move {
+                        tokio::time::sleep(NOTICE).await;
+                        world
+                            .cloud
+                            .lose(&id, "the provider took it back, as it had said");
+                    });
+                }
+            }
+            Happening::Recommend => {
+                if let Some(id) = self.some_machine() {
+                    world.cloud.notice(&id, NoticeKind::Rebalance);
                 }
             }
             Happening::KillAgent => {

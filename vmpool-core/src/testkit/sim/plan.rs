@@ -164,6 +164,10 @@ pub enum Happening {
     FairWeather,
     /// The provider takes a machine away.
     Reclaim,
+    /// The provider says that it takes a machine away, and does so two minutes later.
+    ReclaimWithNotice,
+    /// The provider recommends to replace a machine.
+    Recommend,
     /// A machine's agent dies, and the provider does not notice.
     KillAgent,
     /// A machine answers nobody for a while.
@@ -339,7 +343,9 @@ fn happening(dice: &Dice, runners: usize) -> Happening {
         53..=58 => Happening::JournalAway(dice.span(seconds(1), seconds(60))),
         59..=68 => Happening::RoughWeather,
         69..=72 => Happening::FairWeather,
-        73..=78 => Happening::Reclaim,
+        73..=74 => Happening::Reclaim,
+        75..=77 => Happening::ReclaimWithNotice,
+        78 => Happening::Recommend,
         79..=84 => Happening::KillAgent,
         85..=88 => Happening::HangMachine(dice.span(seconds(5), seconds(200))),
         89..=93 => Happening::RestartAgent,

@@ -108,6 +108,17 @@ impl World {
                     "P6: {runner} hands {id} out, which is dead for {dead_for:?}"
                 ));
             }
+            let noticed_for = self.cloud.noticed_for(id);
+            // What a lost journal knew is taken back with the stage that runs there.
+            let is_adopted = self.link.agent(id).rules().stage().is_some();
+            if noticed_for.is_some_and(|span| span > NEWS_TRAVEL)
+                && !is_adopted
+                && !life.was_stopped()
+            {
+                self.trace.wrong(format_args!(
+                    "P6: {runner} hands {id} out, which is known for {noticed_for:?} to end"
+                ));
+            }
         }
     }
 

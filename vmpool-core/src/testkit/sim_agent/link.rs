@@ -19,6 +19,7 @@ use crate::agent::{Bootstrap, Call, Clocks};
 use crate::clock::Clock;
 use crate::id::{Attempt, MachineId, OrderId, Term};
 use crate::link::{AgentLink, AgentReport, Health, LinkError, Machine, PinError, PinKey};
+use crate::notice::Notice;
 use crate::pool::RequestHash;
 use crate::secret::SecretBytes;
 use crate::step::Step;
@@ -155,6 +156,12 @@ impl SimLink {
             machine.agent.restart(machine.now());
             machine.disconnect("its agent restarts");
         });
+    }
+
+    /// The machine's cloud says something of its end, and its agent tells it
+    /// to those who are connected, and to the others once they are.
+    pub fn notice(&self, id: &MachineId, notice: &Notice) {
+        self.machine(id, |machine| machine.notice(notice));
     }
 
     /// The connection is open and its agent answers.
@@ -371,6 +378,10 @@ impl AgentLink for SimLink {
 
     fn health(&self, id: &MachineId) -> watch::Receiver<Health> {
         self.machine(id, |machine| machine.connection(self.number).subscribe())
+    }
+
+    fn notices(&self, id: &MachineId) -> watch::Receiver<Option<Notice>> {
+        self.machine(id, |machine| machine.notices(self.number).subscribe())
     }
 
     async fn renew(&self, id: &MachineId, term: Term) -> Result<(), LinkError> {

@@ -13,6 +13,7 @@ use crate::agent::{BootId, Call, Clocks, Moment, Refusal, Settings};
 use crate::clock::Clock;
 use crate::id::MachineId;
 use crate::link::{Health, KeyHash};
+use crate::notice::Notice;
 
 /// One machine.
 pub(super) struct Simulated {
@@ -20,6 +21,10 @@ pub(super) struct Simulated {
     pub(super) key: KeyHash,
     /// One a link: each runner has a connection of its own.
     connections: BTreeMap<u64, watch::Sender<Health>>,
+    /// What its cloud has said of its end.
+    notice: Option<Notice>,
+    /// As far as each link has heard of it.
+    heard: BTreeMap<u64, watch::Sender<Option<Notice>>>,
     /// Told whenever something was done to the agent or to a connection.
     pub(super) touched: Arc<Notify>,
     pub(super) dead: Option<String>,
@@ -48,6 +53,8 @@ impl Simulated {
             agent: SimAgent::new(Settings::new(clocks, BootId("simulated".into()))),
             key: key_of(id),
             connections: BTreeMap::new(),
+            notice: None,
+            heard: BTreeMap::new(),
             touched: Arc::new(Notify::new()),
             dead: None,
             hangs: false,
@@ -70,8 +77,26 @@ impl Simulated {
         self.connections.entry(link).or_insert_with(unconnected)
     }
 
+    pub(super) fn notices(&mut self, link: u64) -> &watch::Sender<Option<Notice>> {
+        self.heard.entry(link).or_default()
+    }
+
+    /// Its cloud says something, and the agent tells it where it is connected.
+    pub(super) fn notice(&mut self, notice: &Notice) {
+        self.notice = Some(notice.clone());
+        let connections = self.connections.iter();
+        let connected = connections.filter(|(_, health)| health.borrow().is_answering());
+        for link in connected.map(|(link, _)| *link).collect::<Vec<_>>() {
+            self.notices(link).send_replace(Some(notice.clone()));
+        }
+    }
+
     /// The connection's health as it is from now on.
     pub(super) fn tell(&mut self, link: u64, health: Health) {
+        if health.is_answering() && self.notice.is_some() {
+            let notice = self.notice.clone();
+            self.notices(link).send_replace(notice);
+        }
         self.connection(link).send_replace(health);
         self.touched.notify_waiters();
     }
