@@ -282,9 +282,10 @@ impl Inner {
             });
         }
         let (mut freed, mut taken) = (0, 0);
+        let mut freed_elsewhere = Vec::new();
         for Change { row, .. } in &batch.changes {
             let current = self.current(row);
-            let found = current.as_ref().map(|(version, _)| *version);
+            let found = current.map(|(version, _)| version);
             if found.map_or(Version(1), Version::next) != row.version() {
                 return Err(CommitError::Conflict {
                     key: row.key(),
@@ -292,10 +293,14 @@ impl Inner {
                     found,
                 });
             }
-            freed += current.map_or(0, |(_, slots)| slots);
+            match current.and_then(|(_, slots)| slots) {
+                Some((pool, slots)) if *pool == batch.pool => freed += slots,
+                Some((pool, slots)) => freed_elsewhere.push((pool.clone(), slots)),
+                None => {}
+            }
             taken += row.slots();
         }
-        let slots = occupied + taken - freed;
+        let slots = (occupied + taken).saturating_sub(freed);
         if let Some(limit) = batch.limit
             && slots > limit
         {
@@ -309,6 +314,10 @@ impl Inner {
             let pool = self.pools.entry(batch.pool).or_default();
             pool.term = batch.term;
             pool.slots = slots;
+        }
+        for (pool, slots) in freed_elsewhere {
+            let pool = self.pools.entry(pool).or_default();
+            pool.slots = pool.slots.saturating_sub(slots);
         }
         let ended = self.ended.len();
         for change in batch.changes {
@@ -324,23 +333,27 @@ impl Inner {
         Ok(())
     }
 
-    /// The version and the occupied slots of the row that `row` would replace.
-    fn current(&self, row: &Row) -> Option<(Version, u32)> {
+    /// The version of the row that `row` would replace, and the slots that it
+    /// occupies, of which pool.
+    fn current(&self, row: &Row) -> Option<(Version, Option<(&PoolName, u32)>)> {
         match row {
             Row::Order(row) => self
                 .orders
                 .get(&row.id)
-                .map(|found| (found.version, found.state.open)),
-            Row::Machine(row) => self
-                .machines
-                .get(row.id())
-                .map(|found| (found.version, u32::from(found.state.occupies_slot()))),
-            Row::Stage(row) => self.stages.get(&row.id).map(|found| (found.row.version, 0)),
+                .map(|found| (found.version, Some((&found.pool, found.state.open)))),
+            Row::Machine(row) => self.machines.get(row.id()).map(|found| {
+                let slots = u32::from(found.state.occupies_slot());
+                (found.version, Some((&found.machine.pool, slots)))
+            }),
+            Row::Stage(row) => self
+                .stages
+                .get(&row.id)
+                .map(|found| (found.row.version, None)),
             Row::Step(row) => self
                 .stages
                 .get(&row.stage)?
                 .step(&row.id)
-                .map(|found| (found.version, 0)),
+                .map(|found| (found.version, None)),
         }
     }
 

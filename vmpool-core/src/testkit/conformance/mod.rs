@@ -16,6 +16,7 @@ use crate::journal::{
     Batch, Change, CommitError, Holder, Journal, JournalError, MachineRow, Note, Retention, RowKey,
     Taken,
 };
+use crate::link::Machine;
 use crate::machine::MachineState;
 use crate::stage::{StageEnd, StageState};
 
@@ -31,6 +32,7 @@ pub async fn all(journal: Arc<dyn Journal>) -> Result<(), JournalError> {
     a_row_is_changed_once_in_a_batch(&journal).await?;
     versions_are_held_against_each_other_before_the_limit(&journal).await?;
     p7_the_limit_counts_open_slots_and_living_machines(&journal).await?;
+    p7_a_machine_that_another_pool_writes_down_as_its_own_frees_its_slot(&journal).await?;
     p2_of_many_claims_of_one_machine_one_is_made(&journal).await?;
     a_lower_term_is_refused(&journal).await?;
     a_pool_is_taken_when_its_lease_is_over(&journal).await?;
@@ -177,6 +179,41 @@ async fn p7_the_limit_counts_open_slots_and_living_machines(
         .commit(within(2, changes))
         .await
         .expect("its slot is free");
+    Ok(())
+}
+
+async fn p7_a_machine_that_another_pool_writes_down_as_its_own_frees_its_slot(
+    journal: &Arc<dyn Journal>,
+) -> Result<(), JournalError> {
+    let (one, other) = (
+        fixture(journal, "from").await?,
+        fixture(journal, "to").await?,
+    );
+    let within_one = |fixture, row: Arc<MachineRow>| Batch {
+        limit: Some(1),
+        ..batch(fixture, vec![Change::new(row, "booting", "a test")])
+    };
+    let row = machine(&one, "one");
+    let first = journal.commit(within_one(&one, row.clone())).await;
+    first.expect("it fits");
+    let moved = Arc::new(MachineRow {
+        machine: Arc::new(Machine {
+            pool: other.pool.clone(),
+            ..(*row.machine).clone()
+        }),
+        version: row.version.next(),
+        ..(*row).clone()
+    });
+    let second = journal.commit(within_one(&other, moved)).await;
+    second.expect("it is the next version, and the only one there");
+    let more = journal
+        .commit(within_one(&other, machine(&other, "more")))
+        .await;
+    assert!(matches!(more, Err(CommitError::Limit { .. })), "{more:?}");
+    let instead = journal
+        .commit(within_one(&one, machine(&one, "instead")))
+        .await;
+    instead.expect("its slot is free");
     Ok(())
 }
 
