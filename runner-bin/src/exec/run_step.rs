@@ -104,9 +104,9 @@ fn failed(error: &StageError) -> StepEnd {
             StepEnd::MachineLost(reason.clone())
         }
         // The pool ended the stage, because it saw that the machine is gone.
-        StageError::Note(NoteError::Unknown { .. } | NoteError::Refused { .. }) => {
-            StepEnd::MachineLost(error.to_string())
-        }
+        StageError::Note(
+            NoteError::Over { .. } | NoteError::Unknown { .. } | NoteError::Refused { .. },
+        ) => StepEnd::MachineLost(error.to_string()),
         _ => StepEnd::Ended(Ended::because(Outcome::Failure, told(error))),
     }
 }

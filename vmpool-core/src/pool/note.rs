@@ -23,7 +23,11 @@ impl Shared {
         }
         for _ in 0..MOST_SWAPS {
             let Some((row, origin, step)) = self.stage_and_step(id, &event) else {
-                return Err(NoteError::Unknown { stage: id.clone() });
+                match self.attach(id).await {
+                    // Its claim came into the book meanwhile.
+                    Ok(_) => continue,
+                    Err(error) => return Err(error.into()),
+                }
             };
             let refused = |reason: String| NoteError::Refused {
                 stage: id.clone(),

@@ -162,6 +162,14 @@ pub enum NoteError {
         /// The stage.
         stage: StageId,
     },
+    /// It is over.
+    #[error("stage {stage} is over: {reason}")]
+    Over {
+        /// The stage.
+        stage: StageId,
+        /// How it ended.
+        reason: String,
+    },
     /// Not possible in the stage's state.
     #[error("stage {stage}: {reason}")]
     Refused {
@@ -178,6 +186,16 @@ pub enum NoteError {
         /// What the journal said.
         reason: String,
     },
+}
+
+impl From<AttachError> for NoteError {
+    fn from(error: AttachError) -> Self {
+        match error {
+            AttachError::Unknown { stage } => Self::Unknown { stage },
+            AttachError::Over { stage, reason } => Self::Over { stage, reason },
+            AttachError::Journal { stage, reason } => Self::Journal { stage, reason },
+        }
+    }
 }
 
 /// Something that went wrong while a request waited.

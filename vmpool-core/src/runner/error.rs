@@ -71,6 +71,17 @@ impl RunnerError {
     }
 }
 
+impl From<NoteError> for RunnerError {
+    /// A stage that has no machine is told of in the same way whatever was asked of it.
+    fn from(error: NoteError) -> Self {
+        match error {
+            NoteError::Unknown { stage } => Self::Attach(AttachError::Unknown { stage }),
+            NoteError::Over { stage, reason } => Self::Attach(AttachError::Over { stage, reason }),
+            error => Self::Stage(error.into()),
+        }
+    }
+}
+
 struct Held<'a>(Option<&'a Holder>);
 
 impl std::fmt::Display for Held<'_> {

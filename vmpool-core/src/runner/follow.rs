@@ -23,8 +23,8 @@ use super::reign::{PAUSE, Reign};
 use super::stages::{Phase, StageEntry, StepEntry, Told};
 use crate::clock::Timestamp;
 use crate::executor::{ExecutorError, LogSink};
-use crate::pool::{AttachError, Lease, NoteError, Pool as _};
-use crate::stage::{StageError, StageEvent};
+use crate::pool::{Lease, Pool as _};
+use crate::stage::StageEvent;
 use crate::step::{StepOutcome, StepStatus};
 
 /// Failures of an agent in a row after which those who wait are told.
@@ -87,17 +87,9 @@ impl Follower {
         let step = self.step.id.clone();
         let sent = StageEvent::StepSent { step, hash };
         let id = &self.stage.id;
-        match self.reign.pool.note(id, sent).await {
-            Ok(()) => {
-                self.step.now_sent();
-                Ok(())
-            }
-            Err(NoteError::Unknown { .. }) => match self.reign.pool.attach(id).await {
-                Err(error) => Err(error.into()),
-                Ok(_) => Err(AttachError::Unknown { stage: id.clone() }.into()),
-            },
-            Err(error) => Err(StageError::from(error).into()),
-        }
+        self.reign.pool.note(id, sent).await?;
+        self.step.now_sent();
+        Ok(())
     }
 
     /// Runs the step, or attaches to it, until its end is learned and its log

@@ -17,9 +17,7 @@ use super::reign::{PAUSE, Reign};
 use super::stages::{Phase, StageEntry};
 use super::{RunnerError, SetupRequest};
 use crate::executor::ExecutorError;
-use crate::pool::{
-    AcquireError, AcquireRequest, AttachError, Lease, NoteError, Pool as _, TryAcquireError,
-};
+use crate::pool::{AcquireError, AcquireRequest, AttachError, Lease, Pool as _, TryAcquireError};
 use crate::stage::{StageEnd, StageError, StageEvent};
 use crate::step::StageSetup;
 
@@ -125,15 +123,7 @@ impl Reign {
     }
 
     async fn note(&self, entry: &StageEntry, event: StageEvent) -> Result<(), RunnerError> {
-        match self.pool.note(&entry.id, event).await {
-            // It ended meanwhile; the journal knows how.
-            Err(error @ NoteError::Unknown { .. }) => match self.pool.attach(&entry.id).await {
-                Err(ended) => Err(ended.into()),
-                Ok(_) => Err(StageError::from(error).into()),
-            },
-            Err(error) => Err(StageError::from(error).into()),
-            Ok(()) => Ok(()),
-        }
+        Ok(self.pool.note(&entry.id, event).await?)
     }
 }
 

@@ -21,6 +21,16 @@ async fn a_claim_that_is_not_prepared_in_time_ends() {
         .await
         .expect_err("over time");
     assert!(over.to_string().contains("not prepared in time"), "{over}");
+    // Who has something to say of it later is told the same.
+    let note = async |stage: &str| {
+        let stage = stage.into();
+        let noted = world.pool.note(&stage, StageEvent::Prepared).await;
+        noted.expect_err("it has no machine")
+    };
+    let late = note("build-1").await;
+    assert_eq!(late.to_string(), over.to_string());
+    let other = note("build-2").await;
+    assert_eq!(other.to_string(), "stage build-2 has no machine");
     world.end().await;
 }
 
