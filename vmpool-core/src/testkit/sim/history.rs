@@ -18,8 +18,9 @@ use super::weather::Weather;
 use super::world::World;
 use crate::id::{Attempt, DeploymentId, MachineId, OrderId, Owner, PoolName, counted};
 use crate::journal::Journal;
+use crate::machine::MachineState;
 use crate::notice::NoticeKind;
-use crate::pool::PoolStatus;
+use crate::pool::{MachineStatus, PoolStatus};
 use crate::provider::{Provider, Tags};
 use crate::runner::PoolOwner;
 use crate::sweep;
@@ -309,11 +310,16 @@ impl History {
     /// Until no stage has a machine, one runner has all the pools, and they are
     /// whole; then they are shut down.
     async fn settle(&self) {
-        // Stages whose clients are gone end by their deadline.
+        // Stages whose clients are gone end by their deadline. Where the journal
+        // was lost, which machines have one is known once they have been heard.
         let patience = LASTS + Duration::from_mins(10);
+        let idle = |pool: &PoolStatus| {
+            let is_known = |machine: &MachineStatus| machine.state != MachineState::Booting;
+            pool.checked_at.is_some() && pool.claimed == 0 && pool.machines.iter().all(is_known)
+        };
         self.until("no stage has a machine", patience, || {
             let pools = self.statuses();
-            pools.is_some_and(|pools| pools.iter().all(|status| status.claimed == 0))
+            pools.is_some_and(|pools| pools.iter().all(idle))
         })
         .await;
         for nth in 1..self.fleet.size() {
