@@ -163,7 +163,7 @@ impl Journal for MemoryJournal {
             stages: inner
                 .stages
                 .values()
-                .filter(|entry| entry.row.pool == *pool && !entry.row.state.is_ended())
+                .filter(|entry| entry.row.pool == *pool && !entry.is_over())
                 .map(StageEntry::record)
                 .collect(),
         })
@@ -260,6 +260,12 @@ impl StageEntry {
             stage: self.row.clone(),
             steps: self.steps.clone(),
         }
+    }
+
+    /// It has ended, and so has each of its steps.
+    fn is_over(&self) -> bool {
+        let ended = |step: &Arc<StepRow>| step.outcome.is_some();
+        self.row.state.is_ended() && self.steps.iter().all(ended)
     }
 
     fn step(&self, id: &StepId) -> Option<&Arc<StepRow>> {

@@ -100,7 +100,8 @@ pub trait Journal: Send + Sync + 'static {
     async fn commit(&self, batch: Batch) -> Result<(), CommitError>;
 
     /// What a pool goes on with after a restart: orders that are not settled,
-    /// machines that are not gone or lost, and their stages and steps.
+    /// machines that are not gone or lost, and stages that have not ended or
+    /// that have a step which has not.
     ///
     /// # Errors
     /// It could not be read.
@@ -163,7 +164,8 @@ pub struct PoolRows {
     pub orders: Vec<Arc<OrderRow>>,
     /// Machines that occupy a slot.
     pub machines: Vec<Arc<MachineRow>>,
-    /// Stages that are not ended.
+    /// Stages that have not ended, and those that have before the end of one of
+    /// their steps was written down.
     pub stages: Vec<StageRecord>,
 }
 

@@ -11,7 +11,7 @@ use super::hold::Orders;
 use super::warm::Shared;
 use crate::account::Priority;
 use crate::id::{MachineId, StageId};
-use crate::journal::{JournalError, MachineRow, PoolRows, StageRow};
+use crate::journal::{JournalError, MachineRow, PoolRows, StageRecord, StageRow};
 use crate::machine::MachineState;
 use crate::stage::{StageEnd, StageState};
 
@@ -218,7 +218,9 @@ impl Shared {
             for machine in &rows.machines {
                 book.put_machine(machine.clone());
             }
-            for record in rows.stages {
+            // What is left to do of those that have ended is their steps' followers'.
+            let going_on = |record: &StageRecord| !record.stage.state.is_ended();
+            for record in rows.stages.into_iter().filter(going_on) {
                 let by = record.stage.claimed_at.after(prepare);
                 let id = record.stage.id.clone();
                 if record.stage.state != StageState::Prepared {

@@ -227,8 +227,16 @@ impl Follower {
         StepOutcome {
             log_end: timeout(GAP_PATIENCE, said).await.unwrap_or_default(),
             status: StepStatus::Lost { reason },
-            started_at: self.step.since,
+            started_at: self.begun().await,
             ended_at: self.now(),
+        }
+    }
+
+    /// When the step was sent, as far as that is known.
+    async fn begun(&self) -> Timestamp {
+        match self.step.since {
+            Some(since) => since,
+            None => self.reign.first_told(&self.stage.id, &self.step.id).await,
         }
     }
 

@@ -7,11 +7,15 @@
 use std::sync::Arc;
 
 use super::reign::Reign;
+use crate::clock::Timestamp;
 use crate::id::{StageId, StepId};
-use crate::journal::{Batch, Change, CommitError, StepRow};
+use crate::journal::{Batch, Change, CommitError, RowKey, StepRow};
 use crate::pool::{NoteError, Pool as _};
 use crate::stage::StageEvent;
 use crate::step::StepOutcome;
+
+/// More than any step has.
+const EVENTS_OF_A_STEP: usize = 16;
 
 impl Reign {
     /// Makes a step's end durable; gives the one that stands.
@@ -33,6 +37,15 @@ impl Reign {
             Err(error @ NoteError::Journal { .. }) => Err(error.to_string()),
             Err(_) => self.note_late_end(stage, step, outcome).await,
         }
+    }
+
+    /// When the journal first told of a step: now, where it can't be read or has
+    /// forgotten that.
+    pub(super) async fn first_told(&self, stage: &StageId, step: &StepId) -> Timestamp {
+        let key = RowKey::Step(stage.clone(), step.clone());
+        let told = self.parts.journal.history(&key, EVENTS_OF_A_STEP).await;
+        let first = told.ok().and_then(|events| events.first().map(|it| it.at));
+        first.unwrap_or_else(|| self.parts.clock.now())
     }
 
     async fn note_late_end(

@@ -194,7 +194,8 @@ impl Reign {
     }
 
     /// Goes on with what the journal has of the pool: every step that was sent
-    /// and has not ended is followed by its id, though nobody asks for it.
+    /// and has not ended is followed by its id, though nobody asks for it, and
+    /// though its stage may be over.
     pub(super) async fn resume(self: &Arc<Self>) -> Result<(), JournalError> {
         let rows = self.parts.journal.pool(&self.name).await?;
         let mut machines = Map::default();
@@ -208,14 +209,6 @@ impl Reign {
                 going_on.push(record.stage.id.clone());
             }
             self.take_in(record, machine.as_deref());
-        }
-        // Stages that are over, but whose machines still may have something of them.
-        for row in machines.values() {
-            if let Some(stage) = &row.stage
-                && let Some(record) = self.parts.journal.stage(stage).await?
-            {
-                self.take_in(record, Some(row));
-            }
         }
         if !going_on.is_empty() {
             let reign = self.clone();
@@ -249,8 +242,7 @@ impl Reign {
         });
         let entry = self.stage_or(&row.id, || StageEntry::new(row.id.clone(), lease, phase));
         for step in record.steps {
-            let now = self.parts.clock.now();
-            let found = StepEntry::new(step.id.clone(), step.hash, now);
+            let found = StepEntry::new(step.id.clone(), step.hash, None);
             found.now_sent();
             let ended = step.outcome.clone();
             let runs = ended.is_none();

@@ -52,8 +52,8 @@ pub(super) struct StageEntry {
 #[derive(Debug)]
 pub(super) struct StepEntry {
     pub(super) id: StepId,
-    /// When it was sent, or found again: for those whose start is never told.
-    pub(super) since: Timestamp,
+    /// When it was asked for. None: it was found, and the journal knows.
+    pub(super) since: Option<Timestamp>,
     /// What it runs. None: nobody has said so since it was found.
     hash: Mutex<Option<StepHash>>,
     /// The step itself, in memory only. None: whoever follows it knows its id alone.
@@ -122,7 +122,7 @@ impl StageEntry {
         let mut steps = self.steps.lock();
         let known = steps.get(&step.id).cloned();
         let new = known.is_none();
-        let entry = known.unwrap_or_else(|| StepEntry::new(step.id.clone(), Some(hash), now));
+        let entry = known.unwrap_or_else(|| StepEntry::new(step.id.clone(), Some(hash), Some(now)));
         entry.is(hash)?;
         entry.give(step);
         if new {
@@ -243,7 +243,7 @@ impl StageEntry {
 }
 
 impl StepEntry {
-    pub(super) fn new(id: StepId, hash: Option<StepHash>, since: Timestamp) -> Arc<Self> {
+    pub(super) fn new(id: StepId, hash: Option<StepHash>, since: Option<Timestamp>) -> Arc<Self> {
         Arc::new(Self {
             id,
             since,

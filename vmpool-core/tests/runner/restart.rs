@@ -9,10 +9,12 @@ use vmpool_core::runner::Sharing;
 use vmpool_core::testkit::eventually;
 
 use crate::gate::Way;
-use crate::harness::{At, World, exited, gone};
+use crate::harness::{At, World, exited, gone, stage};
 use crate::stuck::Trap;
 
 const WHOLE_LOG: &str = "one\ntwo\n";
+/// Nobody is there for so long.
+const DOWN: Duration = Duration::from_secs(30);
 
 #[tokio::test(start_paused = true)]
 async fn p4_a_runner_that_dies_after_a_setup_leaves_the_stage_to_the_next() {
@@ -148,12 +150,12 @@ async fn p10_a_step_that_never_reached_its_agent_is_lost_with_its_stage() {
     world.end(at).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn p10_a_step_whose_machine_was_lost_unseen_is_answered_as_lost_by_the_next() {
-    let world = World::new(1, 3);
+/// A runner that dies once its stage has ended with its lost machine, before it
+/// could write down that its step has.
+async fn dies_before_the_end_of_a_lost_step(world: &World) {
     let at = world.runner().await;
     let lease = at.setup("build-1").await;
-    at.begin(&world, "build-1", "hangs").await;
+    at.begin(world, "build-1", "hangs").await;
     // The log can't be told of its gap, which holds the step's end up.
     world.logs.break_down(Some("the disk is full"));
     world.provider.kill(lease.machine_id());
@@ -164,13 +166,37 @@ async fn p10_a_step_whose_machine_was_lost_unseen_is_answered_as_lost_by_the_nex
     assert_eq!(world.recorded("build-1", "hangs").await, None);
     drop(at);
     world.logs.break_down(None);
+    tokio::time::sleep(DOWN).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_step_whose_machine_was_lost_unseen_is_answered_as_lost_by_the_next() {
+    let world = World::new(1, 3);
+    dies_before_the_end_of_a_lost_step(&world).await;
     let at = world.runner().await;
     let outcome = at.step("build-1", "hangs").await;
     assert!(
         matches!(outcome.status, StepStatus::Lost { .. }),
         "{outcome:?}"
     );
+    assert!(outcome.ended_at.since(outcome.started_at) >= DOWN);
     assert_eq!(world.recorded("build-1", "hangs").await, Some(outcome));
+    world.end(at).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_step_whose_machine_was_lost_unseen_ends_though_nobody_asks_for_it_again() {
+    let world = World::new(1, 3);
+    dies_before_the_end_of_a_lost_step(&world).await;
+    let at = world.runner().await;
+    let ended = async {
+        while world.recorded("build-1", "hangs").await.is_none() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let patience = Duration::from_secs(60);
+    timeout(patience, ended).await.expect("its end is known");
+    assert_eq!(world.logs.gaps(&stage("build-1"), &"hangs".into()).len(), 1);
     world.end(at).await;
 }
 

@@ -16,16 +16,20 @@ use crate::record::EventColumns;
 pub(super) struct Unreadable(String);
 
 pub(super) const POOL: &str = "
+    WITH going_on AS (
+        SELECT id, row FROM stages WHERE pool = $1 AND NOT is_over
+        UNION ALL
+        SELECT id, row FROM stages WHERE pool = $1 AND is_over AND id IN (
+            SELECT stage FROM steps WHERE (row::jsonb ->> 'outcome') IS NULL))
     SELECT 'order' AS kind, id, 0::bigint AS place, row, sealed
     FROM orders WHERE pool = $1 AND NOT is_over
     UNION ALL
     SELECT 'machine', id, 0, row, NULL FROM machines WHERE pool = $1 AND NOT is_over
     UNION ALL
-    SELECT 'stage', id, 0, row, NULL FROM stages WHERE pool = $1 AND NOT is_over
+    SELECT 'stage', id, 0, row, NULL FROM going_on
     UNION ALL
     SELECT 'step', steps.stage, steps.place, steps.row, NULL
-    FROM steps JOIN stages ON stages.id = steps.stage
-    WHERE stages.pool = $1 AND NOT stages.is_over
+    FROM steps JOIN going_on ON going_on.id = steps.stage
     ORDER BY kind, id, place";
 pub(super) const STAGE: &str = "
     SELECT 'stage' AS kind, id, 0::bigint AS place, row, NULL FROM stages WHERE id = $1

@@ -130,8 +130,14 @@ pub(super) fn pool(conn: &Connection, pool: &PoolName) -> rusqlite::Result<PoolR
         .prepare_cached("SELECT row FROM machines WHERE pool = ?1 AND is_over = 0 ORDER BY id")?
         .query_map([pool], read_json)?
         .collect::<rusqlite::Result<_>>()?;
-    let mut select =
-        conn.prepare_cached("SELECT row FROM stages WHERE pool = ?1 AND is_over = 0 ORDER BY id")?;
+    let mut select = conn.prepare_cached(
+        "SELECT row FROM (
+             SELECT id, row FROM stages WHERE pool = ?1 AND is_over = 0
+             UNION ALL
+             SELECT id, row FROM stages WHERE pool = ?1 AND is_over = 1 AND id IN (
+                 SELECT stage FROM steps WHERE json_extract(row, '$.outcome') IS NULL))
+         ORDER BY id",
+    )?;
     let mut stages = Vec::new();
     for stage in select.query_map([pool], read_json)? {
         stages.push(with_steps(conn, stage?)?);

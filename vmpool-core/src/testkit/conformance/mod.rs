@@ -376,7 +376,18 @@ async fn what_is_not_over_is_what_a_pool_goes_on_with(
         .await
         .expect("all end");
     let found = journal.pool(&fixture.pool).await?;
-    assert!(found.orders.is_empty() && found.machines.is_empty() && found.stages.is_empty());
+    assert!(found.orders.is_empty() && found.machines.is_empty());
+    // It was not written down yet how its step ended.
+    let left: Vec<_> = found.stages.iter().map(|record| &record.stage).collect();
+    assert_eq!(left, [&ended]);
+    assert_eq!(found.stages[0].steps, std::slice::from_ref(&stepped));
+    let stepped = rows::finished(&stepped);
+    let changes = vec![Change::new(stepped.clone(), "ended", "a test")];
+    journal
+        .commit(batch(&fixture, changes))
+        .await
+        .expect("it is the next version");
+    assert!(journal.pool(&fixture.pool).await?.stages.is_empty());
     let record = journal
         .stage(&staged.id)
         .await?

@@ -10,6 +10,7 @@ use crate::machine::MachineState;
 use crate::order::{self, OrderEvent, OrderState, Phase};
 use crate::pool::RequestHash;
 use crate::stage::{StageEnd, StageState};
+use crate::step::{StepOutcome, StepStatus};
 
 /// A pool of one case.
 pub(super) struct Fixture {
@@ -120,5 +121,18 @@ pub(super) fn step(stage: &StageRow, name: &str) -> Arc<StepRow> {
         hash: None,
         outcome: None,
         version: Version(1),
+    })
+}
+
+pub(super) fn finished(step: &StepRow) -> Arc<StepRow> {
+    Arc::new(StepRow {
+        outcome: Some(StepOutcome {
+            status: StepStatus::Exited { code: 0 },
+            started_at: Timestamp(1),
+            ended_at: Timestamp(2),
+            log_end: 3,
+        }),
+        version: step.version.next(),
+        ..step.clone()
     })
 }

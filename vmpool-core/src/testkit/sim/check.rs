@@ -54,7 +54,7 @@ impl History {
             let left = (left.orders.len(), left.machines.len(), left.stages.len());
             if left != (0, 0, 0) {
                 self.world.trace.wrong(format_args!(
-                    "P1: orders, machines and stages of {} that are not over: {left:?}",
+                    "P1: orders, machines and stages of {} that are not over, with their steps: {left:?}",
                     pool.name
                 ));
             }
