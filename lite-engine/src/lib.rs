@@ -18,6 +18,7 @@ pub mod facts;
 pub mod holder;
 pub mod host;
 pub mod identity;
+mod limits;
 pub mod listener;
 pub mod livelog;
 pub mod log;

@@ -49,4 +49,4 @@ pub use provider::{
 };
 pub use secret::{Secret, SecretBytes};
 pub use stage::Stage;
-pub use step::{StageFile, StageSetup, Step, StepOutcome, StepStatus};
+pub use step::{Limits, StageFile, StageSetup, Step, StepOutcome, StepStatus};

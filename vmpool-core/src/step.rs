@@ -52,6 +52,26 @@ pub struct Step {
     pub user: Option<String>,
     /// Over time after this long; `None`: the stage's deadline alone ends it.
     pub timeout: Option<Duration>,
+    /// What its processes may take of the machine.
+    pub limits: Limits,
+}
+
+/// What all processes of a step may take of their machine together. Where the
+/// machine can't hold a step to it, the step runs without, and its log says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of memory, none of it on disk. Beyond, the kernel kills; a step
+    /// that fails by that ends [`StepStatus::OutOfMemory`].
+    pub memory: Option<u64>,
+    /// Processes and threads at once. Beyond, no new one can be made.
+    pub processes: Option<u64>,
+}
+
+impl Limits {
+    /// Nothing is limited.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Step {
@@ -65,6 +85,7 @@ impl Step {
             workdir: None,
             user: None,
             timeout: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -118,6 +139,16 @@ impl Step {
                 .timeout
                 .map_or_else(String::new, |span| span.as_millis().to_string()),
         );
+        // A step without limits has the hash that it had before there were any.
+        for (name, limit) in [
+            ("memory", self.limits.memory),
+            ("processes", self.limits.processes),
+        ] {
+            if let Some(limit) = limit {
+                content.part(name);
+                content.part(&limit.to_string());
+            }
+        }
         content.bytes
     }
 }
@@ -159,6 +190,8 @@ pub enum StepStatus {
         /// The signal's number.
         signal: i32,
     },
+    /// It failed, and the kernel had killed processes of it at its limit of memory.
+    OutOfMemory,
     /// Over its time; nothing of it is left.
     TimedOut,
     /// Cancelled; nothing of it is left.

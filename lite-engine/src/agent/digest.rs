@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use vmpool_core::agent::{Content, Digest};
-use vmpool_proto::agent::v1::{PrepareRequest, StartStep};
+use vmpool_proto::agent::v1::{Limits, PrepareRequest, StartStep};
 
 /// Makes digests under this machine's key, which its `Debug` form does not show.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ impl Digests {
             self.field("workdir", |field| field.optional(request.workdir.as_ref())),
             self.field("user", |field| field.optional(request.user.as_ref())),
             self.field("timeout_ms", |field| field.optional(timeout)),
+            self.field("limits", |field| field.limits(request.limits.as_ref())),
         ])
     }
 
@@ -70,6 +71,19 @@ impl Field {
     fn optional(&mut self, value: Option<impl AsRef<[u8]>>) {
         if let Some(value) = value {
             self.part(value);
+        }
+    }
+
+    fn limits(&mut self, limits: Option<&Limits>) {
+        let limits = limits.copied().unwrap_or_default();
+        let named = [
+            ("memory_bytes", limits.memory_bytes),
+            ("processes", limits.processes),
+        ];
+        for (name, limit) in named {
+            if let Some(limit) = limit {
+                self.part(name).part(limit.to_be_bytes());
+            }
         }
     }
 
@@ -158,6 +172,16 @@ mod tests {
                 "timeout_ms",
                 StartStep {
                     timeout_ms: Some(0),
+                    ..step()
+                },
+            ),
+            (
+                "limits",
+                StartStep {
+                    limits: Some(Limits {
+                        memory_bytes: None,
+                        processes: Some(7),
+                    }),
                     ..step()
                 },
             ),

@@ -166,6 +166,7 @@ pub(super) fn to_wire(outcome: &StepOutcome) -> StepEnded {
     let (how, code, reason) = match &outcome.status {
         StepStatus::Exited { code } => (How::Exited, *code, ""),
         StepStatus::Signalled { signal } => (How::Signalled, *signal, ""),
+        StepStatus::OutOfMemory => (How::OutOfMemory, 0, ""),
         StepStatus::TimedOut => (How::TimedOut, 0, ""),
         StepStatus::Cancelled => (How::Cancelled, 0, ""),
         StepStatus::NotStarted { reason } => (How::NotStarted, 0, reason.as_str()),

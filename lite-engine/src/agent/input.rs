@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::Status;
 use vmpool_core::agent::{Content, StepRecord};
-use vmpool_core::{IdError, Secret, SecretBytes, StageId, StepId, Timestamp};
+use vmpool_core::{IdError, Limits, Secret, SecretBytes, StageId, StepId, Timestamp};
 use vmpool_proto::agent::v1::{PrepareRequest, StartStep};
 
 use super::refuse::{chain, invalid};
@@ -55,6 +55,7 @@ pub(super) struct StepInput {
     workdir: Option<PathBuf>,
     user: Option<String>,
     timeout: Option<Duration>,
+    limits: Limits,
 }
 
 /// Shows neither arguments nor environment (P11).
@@ -133,6 +134,12 @@ impl StepInput {
             workdir: request.workdir.map(PathBuf::from),
             user: request.user,
             timeout: request.timeout_ms.map(Duration::from_millis),
+            limits: request
+                .limits
+                .map_or_else(Limits::default, |limits| Limits {
+                    memory: limits.memory_bytes,
+                    processes: limits.processes,
+                }),
         };
         check_env("env", &input.env)?;
         let revealed = |(name, value): (&String, &Secret)| (name.clone(), value.expose().into());
@@ -183,6 +190,7 @@ impl StepInput {
             workdir,
             user: self.user,
             timeout: self.timeout,
+            limits: self.limits,
             detached: false,
             grace: None,
             preamble: String::new(),

@@ -17,7 +17,7 @@ use super::refuse::chain;
 use crate::compat::{Beside, DeskConfig, Machine};
 use crate::config::AgentConfig;
 use crate::enrol::Enrolment;
-use crate::host::HostConfig;
+use crate::host::{self, HostConfig};
 use crate::identity::{Identity, IdentityError};
 use crate::listener::{self, Limits, ListenerError, agent_service};
 
@@ -113,7 +113,7 @@ pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<Agent
     } = config;
     let system = |attempted| move |source| AgentError::System { attempted, source };
     let identity = Identity::load_or_create(&state_dir.join("identity"), &bootstrap.ca_pem)?;
-    let host = HostConfig::new(state_dir.join("host"));
+    let host = HostConfig::new(state_dir.join(host::DIR));
     let agent = Agent::take_up(
         &state_dir.join("agent"),
         host,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use vmpool_core::Secret;
 use vmpool_core::agent::StepRecord;
+use vmpool_core::{Limits, Secret};
 use vmpool_proto::incumbent::{SetupRequest, StartStepRequest, StepKind};
 
 use super::folder::Folder;
@@ -129,6 +129,7 @@ pub(super) fn order(
         workdir: around.workdir.join(&request.working_dir),
         user: Some(request.user.clone()).filter(|user| !user.is_empty()),
         timeout: seconds(request.timeout),
+        limits: limits(request),
         detached: request.detach,
         grace: Some(grace(request)),
         preamble,
@@ -280,6 +281,16 @@ fn grace(request: &StartStepRequest) -> Duration {
         SOFT_STOP
     } else {
         USUAL_GRACE
+    }
+}
+
+/// Of a container the incumbent's callers name the memory; processes they don't.
+fn limits(request: &StartStepRequest) -> Limits {
+    Limits {
+        memory: u64::try_from(request.mem_limit)
+            .ok()
+            .filter(|bytes| *bytes > 0),
+        processes: None,
     }
 }
 

@@ -12,6 +12,9 @@ const NOT_CARRIED_OUT: i32 = 255;
 /// The exit code of a process that a signal ended.
 const SIGNALLED: i32 = -1;
 
+/// The exit code of a step that the kernel killed at its limit of memory.
+const KILLED: i32 = 137;
+
 /// The answer for a step that can't be carried out.
 pub(super) fn failed(reason: impl Into<String>) -> PollStepAnswer {
     PollStepAnswer {
@@ -38,6 +41,13 @@ pub(super) fn ended(request: &StartStepRequest, outcome: &StepOutcome) -> PollSt
         },
         StepStatus::Exited { code } => exited(*code),
         StepStatus::Signalled { .. } => exited(SIGNALLED),
+        StepStatus::OutOfMemory => PollStepAnswer {
+            exited: true,
+            exit_code: KILLED,
+            error: "oom killed".into(),
+            oom_killed: true,
+            ..PollStepAnswer::default()
+        },
         StepStatus::TimedOut => failed("context deadline exceeded"),
         StepStatus::Cancelled => failed("context canceled: the stage has ended"),
         StepStatus::NotStarted { reason } => failed(not_started(request, reason)),

@@ -21,6 +21,7 @@ use super::descendants;
 use super::messages::Order;
 use super::returned::Returned;
 use super::{LOGS, WAKE};
+use crate::limits::Group;
 use crate::log::LogWriter;
 use crate::mask::{Expressions, Masker};
 use crate::process;
@@ -68,6 +69,7 @@ pub(super) struct Hold<'a> {
     course: Course,
     signals: SignalFd,
     order: &'a Order,
+    group: &'a Group,
     /// Made at the first output, because that takes as long as a short step.
     masker: Option<Masker>,
     /// Secrets that the step returns.
@@ -88,6 +90,7 @@ impl<'a> Hold<'a> {
         order: &'a Order,
         step: AtGate,
         signals: SignalFd,
+        group: &'a Group,
         waker: &'a mut Waker,
     ) -> Self {
         Self {
@@ -95,6 +98,7 @@ impl<'a> Hold<'a> {
             course: Course::new(order.timeout, order.grace, order.detached),
             signals,
             order,
+            group,
             masker: None,
             returned: order.secrets_file.clone().map(Returned::new),
             log: LogWriter::new(&order.host.join(LOGS), &order.name, order.log_space),
@@ -130,9 +134,12 @@ impl<'a> Hold<'a> {
     }
 
     fn write_preamble(&mut self) -> io::Result<()> {
+        for refused in self.group.refused() {
+            self.pending.extend(refused.bytes().chain(*b"\n"));
+        }
         let preamble = &self.order.preamble;
         if preamble.is_empty() {
-            return Ok(());
+            return self.flush(false);
         }
         // A text of its own: no secret begins in it and ends in the output.
         let mut masker = masker(self.order)?;
@@ -158,6 +165,7 @@ impl<'a> Hold<'a> {
             let reaped = descendants::reap(self.step.pid)?;
             if let Some(status) = reaped.main {
                 let status = self.never_executed().unwrap_or(status);
+                let status = self.group.judge(status);
                 self.course.main_ended(Instant::now(), status);
             }
             if reaped.none_left {
@@ -166,7 +174,10 @@ impl<'a> Hold<'a> {
             match self.course.tick(Instant::now()) {
                 Act::Wait => {}
                 Act::Terminate => descendants::terminate(&mut self.asked)?,
-                Act::Kill => descendants::kill_all()?,
+                Act::Kill => {
+                    self.group.kill();
+                    descendants::kill_all()?;
+                }
                 Act::GiveUp => return self.name_those_left(),
             }
         }
@@ -252,6 +263,7 @@ impl<'a> Hold<'a> {
         if let Some(masker) = &mut self.masker {
             masker.finish(&mut self.pending);
         }
+        self.pending.extend(self.group.remarks().bytes());
         for _ in 0..FULL_TRIES {
             self.flush(true)?;
             if self.pending.is_empty() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use vmpool_core::StepId;
+use vmpool_core::{Limits, StepId};
 
 use crate::log::LogSpace;
 use crate::mask::Style;
@@ -41,6 +41,7 @@ pub(crate) struct Order {
     /// Where the step returns secrets: the log shows none of them from then on.
     pub(crate) secrets_file: Option<PathBuf>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) limits: Limits,
     /// From the request to end to the use of force.
     pub(crate) grace: Duration,
     /// The log begins with it.

@@ -11,6 +11,7 @@ use super::RECORDS;
 use super::child::AtGate;
 use super::hold::{Hold, Waker, watch_signals};
 use super::messages::{GO, Order, Ready, read_frame_len, to_frame};
+use crate::limits::Group;
 use crate::process::ProcessId;
 use crate::records::{Entry, Records};
 
@@ -23,6 +24,10 @@ pub(super) fn hold_one_step(mut agent: UnixStream) -> io::Result<()> {
     };
     let signals = watch_signals()?;
     let step = AtGate::fork(&order);
+    let mut group = Group::make(order.limits, &order.host, &order.name);
+    if let Ok(step) = &step {
+        group.add(step.pid);
+    }
     let ready = step.as_ref().map_err(ToString::to_string).and_then(|_| {
         ProcessId::of(Pid::this()).map_err(|error| format!("find the holder: {error}"))
     });
@@ -31,16 +36,20 @@ pub(super) fn hold_one_step(mut agent: UnixStream) -> io::Result<()> {
     // The agent records the step meanwhile.
     let records = Records::open(&order.host.join(RECORDS))?;
     let mut waker = Waker::open(&order.host)?;
-    let hold = Hold::new(&order, step?, signals, &mut waker);
+    let hold = Hold::new(&order, step?, signals, &group, &mut waker);
     let mut answer = [0];
     if agent.read_exact(&mut answer).is_err() || answer != [GO] {
         // The agent ended, or could not record it: nothing was executed.
+        drop(hold);
+        group.remove();
         return Ok(());
     }
     drop(agent);
     let clock = Clock::system();
     let started_at = clock.now();
     let (status, log_end) = hold.see_to_end();
+    // Before the end is told: who learns of it finds nothing left.
+    group.remove();
     let outcome = StepOutcome {
         status,
         started_at,

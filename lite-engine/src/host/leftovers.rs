@@ -1,8 +1,9 @@
 //! Ends the processes of a step whose holder is gone (P10).
 //!
 //! The holder was their sub-reaper and can't tell any more who they are. They
-//! are found by the mark in their environment, by the holder's session, and by
-//! descent from either. A process that shed all three is out of reach.
+//! are found by the mark in their environment, by the holder's session, by the
+//! group of a step with limits, and by descent from any of these. A process that
+//! shed all of them is out of reach.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::limits::Left;
 use crate::process::{self, ProcessId, Stat};
 
 /// The variable in the environment of every process of a step; its value names
@@ -22,13 +24,13 @@ pub(super) const MARK: &str = "VMPOOL_STEP";
 /// After this long we stop waiting for processes that don't end.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 
-/// Kills all that is left of the step that has this mark and which `holder`
-/// held, and waits until it is gone.
-pub(super) fn end(mark: &str, holder: ProcessId) -> io::Result<()> {
+/// Kills all that is left of the step that has this mark and this group and
+/// which `holder` held, and waits until it is gone.
+pub(super) fn end(mark: &str, holder: ProcessId, group: &Left) -> io::Result<()> {
     let mark = format!("{MARK}={mark}").into_bytes();
     let give_up_at = Instant::now() + GIVE_UP_AFTER;
     loop {
-        let left = find(&mark, holder)?;
+        let left = find(&mark, holder, group)?;
         if left.is_empty() {
             return Ok(());
         }
@@ -42,7 +44,7 @@ pub(super) fn end(mark: &str, holder: ProcessId) -> io::Result<()> {
     }
 }
 
-fn find(mark: &[u8], holder: ProcessId) -> io::Result<Vec<Stat>> {
+fn find(mark: &[u8], holder: ProcessId, group: &Left) -> io::Result<Vec<Stat>> {
     let living: Vec<Stat> = process::all()?
         .into_iter()
         .filter(|process| !process.dead)
@@ -53,6 +55,7 @@ fn find(mark: &[u8], holder: ProcessId) -> io::Result<Vec<Stat>> {
         .iter()
         .filter(|process| of_session(process) || has_mark(process.pid, mark))
         .map(|process| process.pid)
+        .chain(group.processes())
         .collect();
     loop {
         let known = ours.len();

@@ -11,6 +11,7 @@
 //!   logs/                    what they printed; see `crate::log`
 //!   wake                     a FIFO: a holder has written something
 //!   holders.stderr           what holders say of their own failures
+//!   groups                   which groups hold steps to their limits; see `crate::limits`
 //!   outside                  what the stage created elsewhere, one path a line, to be removed
 //! ```
 //!
@@ -60,6 +61,9 @@ pub use stage::{CleanupError, PlannedFile, StageError, StagePlan};
 pub(crate) use start::file_name;
 pub use start::{StartError, StepOrder};
 pub use step::{Cancel, RunningStep, WaitError};
+
+/// The host's directory in that of its agent.
+pub(crate) const DIR: &str = "host";
 
 /// How a host works.
 #[derive(Clone, Debug)]

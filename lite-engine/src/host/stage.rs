@@ -19,6 +19,7 @@ use super::beneath::{self, Beneath, Creates};
 use super::remove::remove;
 use super::step::Cancel;
 use super::{Host, Shared};
+use crate::limits;
 
 /// A holder that has not ended its step by then is ended itself.
 const HOLDER_PATIENCE: Duration = Duration::from_secs(30);
@@ -216,6 +217,7 @@ impl Shared {
         };
         let file = self.outside_file();
         let outside = Outside::read(file.clone(), &self.config.dir).map_err(failed(&file))?;
+        limits::remove_all(&self.config.dir).map_err(failed(&self.config.dir))?;
         for path in outside.created.iter().chain([&self.stage_dir()]) {
             remove(path).map_err(failed(path))?;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use vmpool_core::agent::StepRecord;
-use vmpool_core::{Secret, StepId, StepOutcome};
+use vmpool_core::{Limits, Secret, StepId, StepOutcome};
 
 use super::leftovers::MARK;
 use super::step::RunningStep;
@@ -47,6 +47,8 @@ pub struct StepOrder {
     pub user: Option<String>,
     /// From its start; then its processes are ended.
     pub timeout: Option<Duration>,
+    /// What its processes may take of the machine together.
+    pub limits: Limits,
     /// Lasts as long as any of its processes, not just as long as its main one.
     pub detached: bool,
     /// How long it may take to end by itself once it has to; `None`: as the host's.
@@ -141,6 +143,9 @@ impl StepOrder {
                 "env",
                 &format!("the value of {name} contains a NUL character"),
             );
+        }
+        if self.limits.memory == Some(0) || self.limits.processes == Some(0) {
+            return invalid("limits", "leaves no room for a process: a limit is 0");
         }
         match self.workdir.to_str() {
             Some(path) if !path.contains('\0') && self.workdir.is_absolute() => Ok(()),
@@ -289,6 +294,7 @@ impl Shared {
             expressions: order.expressions,
             secrets_file: order.secrets_file,
             timeout: order.timeout,
+            limits: order.limits,
             grace: order.grace.unwrap_or(self.config.grace),
             preamble: order.preamble,
             detached: order.detached,

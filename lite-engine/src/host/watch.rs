@@ -12,8 +12,10 @@ use tokio::net::unix::pipe;
 use vmpool_core::agent::StepRecord;
 use vmpool_core::{Clock, StepOutcome, StepStatus};
 
+use super::start::file_name;
 use super::step::RunningStep;
 use super::{Shared, leftovers};
+use crate::limits::Left;
 use crate::log::{Progress, StepLog};
 use crate::process::ProcessId;
 use crate::records::Entry;
@@ -123,7 +125,10 @@ impl Shared {
     pub(super) fn lose(&self, record: &StepRecord, holder: ProcessId) -> StepOutcome {
         let told = self.table.lock().told.get(&record.id).cloned();
         let mut outcome = told.unwrap_or_else(|| lost_step(record, &self.why_gone()));
-        let ended = leftovers::end(&self.mark(&record.id), holder);
+        let ended = Left::of(&self.config.dir, &file_name(&record.id)).and_then(|group| {
+            leftovers::end(&self.mark(&record.id), holder, &group)?;
+            group.remove()
+        });
         if let (StepStatus::Lost { reason }, Err(error)) = (&mut outcome.status, ended) {
             *reason = format!("{reason}; ending what was left failed: {error}");
         }

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use vmpool_core::Tags;
 
 use super::ending::Ending;
-use crate::host::remove;
+use crate::host::{self, remove};
+use crate::limits;
 
 const RECORD: &str = "machine.json";
 const CONSOLE: &str = "console.log";
@@ -151,6 +152,7 @@ impl Folder {
     /// Removes the machine's disk. Only for one who holds the folder, when no
     /// process of the machine is left.
     pub fn remove_state(&self) -> io::Result<()> {
+        limits::remove_all(&self.state_dir().join(host::DIR))?;
         remove(&self.state_dir())
     }
 

@@ -2,7 +2,8 @@
 
 use tonic::Code;
 use vmpool_proto::agent::v1::{
-    CancelRequest, CleanupRequest, File, OpenRequest, PrepareRequest, RenewRequest, StartStep,
+    CancelRequest, CleanupRequest, File, Limits, OpenRequest, PrepareRequest, RenewRequest,
+    StartStep,
 };
 
 use crate::support::{
@@ -245,6 +246,16 @@ async fn p13_input_that_can_t_be_carried_out_names_its_field_and_changes_nothing
             "workdir",
             StartStep {
                 workdir: Some("a\0".into()),
+                ..good.clone()
+            },
+        ),
+        (
+            "limits",
+            StartStep {
+                limits: Some(Limits {
+                    memory_bytes: Some(0),
+                    processes: None,
+                }),
                 ..good.clone()
             },
         ),

@@ -2,7 +2,7 @@
 
 use tonic::Code;
 use vmpool_proto::agent::v1::step_ended::How;
-use vmpool_proto::agent::v1::{CancelRequest, OpenRequest, StartStep};
+use vmpool_proto::agent::v1::{CancelRequest, Limits, OpenRequest, StartStep};
 
 use crate::support::{Disk, Run, STAGE, TERM, attach, exited, is, run, shell};
 
@@ -13,6 +13,13 @@ async fn each_way_to_end_is_told_apart() {
     let timed = |step| StartStep {
         timeout_ms: Some(100),
         ..step
+    };
+    let greedy = StartStep {
+        limits: Some(Limits {
+            memory_bytes: Some(64 << 20),
+            processes: Some(50),
+        }),
+        ..shell("greedy", "python3 -c 'bytearray(256 << 20)'")
     };
     let absent = StartStep {
         command: vec!["no-such-program".into()],
@@ -27,6 +34,7 @@ async fn each_way_to_end_is_told_apart() {
             How::TimedOut,
             0,
         ),
+        (greedy, How::OutOfMemory, 0),
         (absent, How::NotStarted, 0),
     ];
     for (step, how, code) in cases {

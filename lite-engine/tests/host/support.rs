@@ -76,6 +76,7 @@ impl Machine {
             workdir: self.path(),
             user: None,
             timeout: None,
+            limits: vmpool_core::Limits::default(),
             detached: false,
             grace: None,
             preamble: String::new(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vmpool_core::{StageId, StageSetup, Step, StepId};
+use vmpool_core::{Limits, StageId, StageSetup, Step, StepId};
 use vmpool_pipeline::{
     Build, Choice, Failed, File, OrderError, Pipeline, Schedule, Stage, Task, Variables,
     build_variables, script, stage_variables, step_variables,
@@ -347,6 +347,7 @@ fn new_step(id: StepId, command: Vec<String>, env: StepEnv) -> Step {
         workdir: None,
         user: None,
         timeout: None,
+        limits: Limits::default(),
     }
 }
 

@@ -87,6 +87,7 @@ fn ended(step: &Step, outcome: &StepOutcome) -> StepEnd {
             ..Ended::because(Outcome::Failure, format!("exit code {code}"))
         }),
         StepStatus::Signalled { signal } => failure(format!("killed by {}", signal_name(*signal))),
+        StepStatus::OutOfMemory => failure("out of memory".to_owned()),
         StepStatus::TimedOut => failure(match step.timeout {
             Some(timeout) => format!("over its time of {}", crate::screen::human(timeout)),
             None => "over its time".to_owned(),

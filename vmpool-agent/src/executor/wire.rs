@@ -56,6 +56,7 @@ pub(super) fn outcome(ended: proto::StepEnded) -> Result<StepOutcome, String> {
     let status = match ended.how() {
         How::Exited => StepStatus::Exited { code: ended.code },
         How::Signalled => StepStatus::Signalled { signal: ended.code },
+        How::OutOfMemory => StepStatus::OutOfMemory,
         How::TimedOut => StepStatus::TimedOut,
         How::Cancelled => StepStatus::Cancelled,
         How::NotStarted => StepStatus::NotStarted {
@@ -133,6 +134,10 @@ pub(super) fn start(
         user: step.user.clone(),
         timeout_ms: step.timeout.map(millis),
         log_offset,
+        limits: (!step.limits.is_none()).then_some(proto::Limits {
+            memory_bytes: step.limits.memory,
+            processes: step.limits.processes,
+        }),
     })
 }
 

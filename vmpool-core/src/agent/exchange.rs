@@ -214,13 +214,15 @@ impl KillWhy {
     /// signals does not matter; that it never ran or was lost does.
     pub(super) fn settle(self, told: StepStatus) -> StepStatus {
         match (self, told) {
-            (Self::Cancelled, StepStatus::Exited { .. } | StepStatus::Signalled { .. }) => {
-                StepStatus::Cancelled
-            }
-            (Self::TimedOut, StepStatus::Exited { .. } | StepStatus::Signalled { .. }) => {
-                StepStatus::TimedOut
-            }
-            (_, told) => told,
+            (
+                _,
+                told @ (StepStatus::NotStarted { .. }
+                | StepStatus::Lost { .. }
+                | StepStatus::Cancelled
+                | StepStatus::TimedOut),
+            ) => told,
+            (Self::Cancelled, _) => StepStatus::Cancelled,
+            (Self::TimedOut, _) => StepStatus::TimedOut,
         }
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn status(status: &StepStatus) -> String {
     match status {
         StepStatus::Exited { code } => format!("exit code {code}"),
         StepStatus::Signalled { signal } => format!("ended by signal {signal}"),
+        StepStatus::OutOfMemory => "out of memory".to_owned(),
         StepStatus::TimedOut => "over its time".to_owned(),
         StepStatus::Cancelled => "cancelled".to_owned(),
         StepStatus::NotStarted { reason } => format!("not started: {reason}"),

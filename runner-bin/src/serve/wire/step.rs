@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vmpool_core::{Secret, StageId, Step, StepId, StepOutcome, StepStatus};
+use vmpool_core::{Limits, Secret, StageId, Step, StepId, StepOutcome, StepStatus};
 
 use super::Answer;
 use super::decode::decode;
 
 /// The exit code of a step that the agent could not carry out to its end.
 const EXECUTOR_FAILED: i32 = 255;
+
+/// The exit code of a step that the kernel killed at its limit of memory.
+const KILLED: i32 = 137;
 
 /// What is read of the body.
 #[derive(Deserialize, Default)]
@@ -35,6 +38,8 @@ struct StartStep {
     user: String,
     /// In seconds; 0: none is named.
     timeout: u64,
+    /// In bytes; 0: none is named.
+    mem_limit: i64,
     image: String,
     detach: bool,
     files: Vec<Value>,
@@ -106,6 +111,12 @@ impl StartStep {
             workdir: some(self.working_dir).map(Into::into),
             user: some(self.user),
             timeout: (self.timeout > 0).then(|| Duration::from_secs(self.timeout)),
+            limits: Limits {
+                memory: u64::try_from(self.mem_limit)
+                    .ok()
+                    .filter(|bytes| *bytes > 0),
+                processes: None,
+            },
         })
     }
 
@@ -169,6 +180,8 @@ struct PollStep {
     exit_code: i32,
     #[serde(skip_serializing_if = "String::is_empty")]
     error: String,
+    #[serde(skip_serializing_if = "is_false")]
+    oom_killed: bool,
 }
 
 #[expect(
@@ -179,6 +192,14 @@ fn is_zero(code: &i32) -> bool {
     *code == 0
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands fields by reference"
+)]
+fn is_false(told: &bool) -> bool {
+    !told
+}
+
 /// The step ended like this.
 pub(crate) fn outcome(outcome: &StepOutcome) -> Answer {
     let (exit_code, error) = match &outcome.status {
@@ -187,6 +208,7 @@ pub(crate) fn outcome(outcome: &StepOutcome) -> Answer {
         StepStatus::Signalled { signal } => {
             (-1, format!("exit status -1: killed by signal {signal}"))
         }
+        StepStatus::OutOfMemory => (KILLED, "oom killed".to_owned()),
         StepStatus::TimedOut => (EXECUTOR_FAILED, "the step was over its time".to_owned()),
         StepStatus::Cancelled => (EXECUTOR_FAILED, "the step was cancelled".to_owned()),
         StepStatus::NotStarted { reason } => (
@@ -196,18 +218,21 @@ pub(crate) fn outcome(outcome: &StepOutcome) -> Answer {
         StepStatus::Lost { reason } => (EXECUTOR_FAILED, format!("the step was lost: {reason}")),
         other => (EXECUTOR_FAILED, format!("the step ended as {other:?}")),
     };
-    ended(exit_code, error)
-}
-
-/// The step can't be carried out any more.
-pub(crate) fn failed(reason: &str) -> Answer {
-    ended(EXECUTOR_FAILED, reason.to_owned())
-}
-
-fn ended(exit_code: i32, error: String) -> Answer {
+    let oom_killed = outcome.status == StepStatus::OutOfMemory;
     Answer::json(&PollStep {
         exited: true,
         exit_code,
         error,
+        oom_killed,
+    })
+}
+
+/// The step can't be carried out any more.
+pub(crate) fn failed(reason: &str) -> Answer {
+    Answer::json(&PollStep {
+        exited: true,
+        exit_code: EXECUTOR_FAILED,
+        error: reason.to_owned(),
+        ..PollStep::default()
     })
 }

@@ -147,6 +147,10 @@ fn the_end_of_a_step_has_the_incumbents_shape() {
         end(StepStatus::Exited { code: 3 }),
         r#"{"exited":true,"exit_code":3,"error":"exit status 3"}"#
     );
+    assert_eq!(
+        end(StepStatus::OutOfMemory),
+        r#"{"exited":true,"exit_code":137,"error":"oom killed","oom_killed":true}"#
+    );
     let signalled = end(StepStatus::Signalled { signal: 9 });
     assert!(signalled.contains(r#""exit_code":-1"#), "{signalled}");
     let lost = end(StepStatus::Lost {
