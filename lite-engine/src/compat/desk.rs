@@ -2,9 +2,7 @@
 //! own, in its own directory.
 //!
 //! ```text
-//! <dir>/stages/<n>/           one after the other; the last one counts
-//!     journal                 setup, steps and answers; see `journal`
-//!     host/                   steps, results and logs; see `crate::host`
+//! <dir>/stages/<n>/           one after the other; see `stages`
 //! <shared>/step-<id>/         what a step finds and leaves; see `folder`
 //! ```
 //!
@@ -15,9 +13,7 @@
 //! stage begins then, with no step of the one before (P2 is the runner's there).
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,13 +29,13 @@ use vmpool_proto::incumbent::{
 };
 
 use super::refused::Refused;
-use super::stage::{Asked, Remains, Slot, Stage, StageOpenError, Task};
+use super::stage::{Asked, Slot, Stage, Task};
 use super::stream::Output;
 use super::workload::Identities;
-use super::{docker, files, folder, logs, plan, stats, steps, workload};
+use super::{docker, files, folder, logs, plan, stages, stats, steps, workload};
 use crate::agent::chain;
 use crate::facts::{self, Sampler};
-use crate::host::{HostConfig, StagePlan, remove};
+use crate::host::{StagePlan, remove};
 
 /// How long `/stream_output` waits for its step to be asked for.
 const STREAM_PATIENCE: Duration = Duration::from_secs(5);
@@ -132,15 +128,10 @@ impl Desk {
         };
         config.shared =
             folder::make_shared(&config.shared).map_err(failed("share", &config.shared))?;
-        let stages = config.dir.join("stages");
-        let made = DirBuilder::new()
-            .mode(0o700)
-            .recursive(true)
-            .create(&stages);
-        made.map_err(failed("create", &stages))?;
-        let numbers = numbers(&stages).map_err(failed("read", &stages))?;
+        let stages = stages::dir(&config);
+        let numbers = stages::numbers(&stages).map_err(failed("read", &stages))?;
         let last = numbers.last().copied().unwrap_or(1);
-        let (stage, remains) = open_stage(&config, last)?;
+        let (stage, remains) = stages::open(&config, last)?;
         let identities = Identities::new(config.mint_url.clone());
         let tasks = TaskTracker::new();
         let closing = CancellationToken::new();
@@ -240,7 +231,7 @@ impl Desk {
     fn next_stage(&self, before: &Arc<Stage>) -> Result<Arc<Stage>, Refused> {
         let number = before.dir().file_name().and_then(|name| name.to_str());
         let number: u64 = number.and_then(|name| name.parse().ok()).unwrap_or(0);
-        let (stage, _) = open_stage(&self.0.config, number + 1)
+        let (stage, _) = stages::open(&self.0.config, number + 1)
             .map_err(|error| Refused::failed(chain(&error)))?;
         let stage = Arc::new(stage);
         let before = std::mem::replace(&mut *self.0.stage.lock(), stage.clone());
@@ -368,31 +359,4 @@ fn step_id(text: &str) -> Result<StepId, Refused> {
         return Err(Refused::bad("ID needs to be set"));
     }
     StepId::parse(text).map_err(|error| Refused::bad(format!("id: {error}")))
-}
-
-fn open_stage(config: &DeskConfig, number: u64) -> Result<(Stage, Remains), DeskError> {
-    let path = config.dir.join("stages").join(number.to_string());
-    let made = DirBuilder::new().mode(0o700).recursive(true).create(&path);
-    made.map_err(|source| DeskError::Folder {
-        attempted: "create",
-        path: path.clone(),
-        source,
-    })?;
-    let mut host = HostConfig::new(path.join("host"));
-    host.holder_program.clone_from(&config.holder_program);
-    Stage::open(&path, host).map_err(|error: StageOpenError| DeskError::Stage {
-        path,
-        reason: chain(&error),
-    })
-}
-
-/// The stages that are there, the last one at the end.
-fn numbers(stages: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(stages)? {
-        let name = entry?.file_name();
-        numbers.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
 }

@@ -38,6 +38,7 @@ mod serve;
 pub mod settings;
 mod socket;
 mod stage;
+mod stages;
 mod stats;
 mod steps;
 mod stream;

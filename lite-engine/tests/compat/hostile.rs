@@ -127,3 +127,33 @@ async fn connections_that_say_nothing_are_dropped() {
     assert!(read.expect("dropped").is_err());
     assert_eq!(agent.caller().get("/healthz").await.status, 200);
 }
+
+#[tokio::test]
+async fn p13_bodies_that_come_a_byte_at_a_time_take_no_memory_and_hold_nobody_up() {
+    let agent = Agent::start();
+    let caller = agent.caller();
+    caller.done("/setup", &setup0()).await;
+    let before = agent.peak_memory();
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut stream = caller.connect(&["http/1.1"]).await.expect("a connection");
+        let head = "POST /start_step HTTP/1.1\r\nHost: drone\r\nContent-Length: 8000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        slow.push(stream);
+    }
+    for _ in 0..10 {
+        for stream in &mut slow {
+            // One that was given up does not take it.
+            let _ = stream.write_all(b" ").await;
+        }
+        assert_eq!(caller.get("/healthz").await.status, 200);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let after = agent.peak_memory();
+    assert!(after < before + 8 * 1024, "{before} KiB, then {after} KiB");
+    drop(slow);
+    assert_eq!(
+        caller.run_next(&step("a", "true")).await,
+        json!({"exited": true})
+    );
+}

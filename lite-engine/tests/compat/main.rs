@@ -4,8 +4,11 @@
 mod ends;
 mod hostile;
 mod identity;
+mod limits;
+mod load;
 mod logs;
 mod masks;
+mod nothing_left;
 mod output;
 mod restart;
 mod returns;

@@ -172,7 +172,7 @@ impl Connection {
         self.sender.send_request(request).await.expect("an answer")
     }
 
-    async fn ask(&mut self, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) async fn ask(&mut self, method: &str, path: &str, body: &str) -> Answer {
         let (head, body) = self.send(method, path, body).await.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
         Answer {
