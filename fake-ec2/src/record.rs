@@ -38,7 +38,7 @@ pub struct Record {
 }
 
 /// Calls that are kept whole; counts go on beyond.
-const KEPT: usize = 50_000;
+const KEPT: usize = 20_000;
 
 impl Record {
     pub(crate) fn push(&mut self, call: CallRecord) {
@@ -54,7 +54,7 @@ impl Record {
         self.calls.push_back(call);
     }
 
-    /// The calls, oldest first; the last 50 000.
+    /// The calls, oldest first; the last 20 000.
     pub fn calls(&self) -> impl ExactSizeIterator<Item = &CallRecord> {
         self.calls.iter()
     }

@@ -112,8 +112,12 @@ fn select(
 ) -> Result<Page<Instance>, ApiError> {
     let filters = Filters::read(params, known)?;
     let ids = params.texts("InstanceId");
+    let account = context.account;
+    let passes = |instance: &Instance| {
+        also(instance) && filters.pass(&instance.tags, |name| field(account, instance, name))
+    };
     let found = if ids.is_empty() {
-        context.visible_instances()
+        context.visible_instances(passes)
     } else {
         if params.at("MaxResults").is_some() {
             return Err(ApiError::new(
@@ -121,15 +125,10 @@ fn select(
                 "The parameter instancesSet cannot be used with the parameter maxResults",
             ));
         }
-        context.named_instances(&ids)?
+        let mut named = context.named_instances(&ids)?;
+        named.retain(passes);
+        named
     };
-    let account = context.account;
-    let found: Vec<_> = found
-        .into_iter()
-        .filter(|instance| {
-            also(instance) && filters.pass(&instance.tags, |name| field(account, instance, name))
-        })
-        .collect();
     page(context, params, smallest..=1000, found, |one| {
         one.id.clone()
     })

@@ -3,7 +3,7 @@
 use crate::actions::filter::Filters;
 use crate::actions::page::page;
 use crate::actions::{answer, tags};
-use crate::cloud::{Context, Group, GroupRule, Lagged, Source, Tags, check_id};
+use crate::cloud::{Context, Group, GroupRule, Lagged, Source, check_id};
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::xml::Element;
@@ -79,27 +79,12 @@ fn sources(group: &Group, which: impl Fn(&Source) -> Option<&String>) -> Vec<Str
         .collect()
 }
 
-/// The groups that this reader sees, the default one among them.
+/// The groups that this reader sees.
 fn visible(context: &mut Context<'_>) -> Vec<Group> {
-    let id = context.place.default_group(context.account);
-    let mut groups = vec![Group {
-        name: "default".to_owned(),
-        description: "default VPC security group".to_owned(),
-        vpc: context.place.vpc(context.account),
-        tags: Tags::new(),
-        ingress: vec![GroupRule {
-            id: crate::catalog::fixed_id("sgr", &[&id]),
-            protocol: "-1".to_owned(),
-            from_port: None,
-            to_port: None,
-            source: Source::Group(id.clone()),
-            description: None,
-        }],
-        id,
-    }];
-    let made: Vec<Lagged<Group>> = context.region.groups.values().cloned().collect();
-    groups.extend(made.iter().filter_map(|group| context.look(group).cloned()));
-    groups
+    let all: Vec<Lagged<Group>> = context.region.groups.values().cloned().collect();
+    all.iter()
+        .filter_map(|group| context.look(group).cloned())
+        .collect()
 }
 
 fn group(context: &Context<'_>, group: &Group) -> Element {
@@ -205,6 +190,12 @@ pub(crate) fn delete_security_group(
     params: &Params,
 ) -> Result<Element, ApiError> {
     let id = named(context, params)?;
+    if id == context.place.default_group(context.account) {
+        return Err(ApiError::new(
+            "CannotDelete",
+            "the specified group: default name: \"default\" cannot be deleted by a user",
+        ));
+    }
     let used = context
         .region
         .interfaces
@@ -216,12 +207,7 @@ pub(crate) fn delete_security_group(
             format!("resource {id} has a dependent object"),
         ));
     }
-    if context.region.groups.remove(&id).is_none() {
-        return Err(ApiError::new(
-            "CannotDelete",
-            "the specified group: default name: \"default\" cannot be deleted by a user",
-        ));
-    }
+    context.region.groups.remove(&id);
     Ok(answer("DeleteSecurityGroupResponse")
         .with("return", true)
         .with("groupId", id))

@@ -545,15 +545,13 @@ fn groups(
     interface: Option<&Params>,
 ) -> Result<Vec<String>, ApiError> {
     let ids = interface.unwrap_or(params).texts("SecurityGroupId");
-    let default = context.place.default_group(context.account);
     if ids.is_empty() {
-        return Ok(vec![default]);
+        return Ok(vec![context.place.default_group(context.account)]);
     }
     for id in &ids {
         check_id("sg", "InvalidGroupId", id)?;
         let known = context.region.groups.get(*id).cloned();
-        let seen = known.is_some_and(|group| context.look(&group).is_some());
-        if *id != default && !seen {
+        if known.is_none_or(|group| context.look(&group).is_none()) {
             return Err(ApiError::new(
                 "InvalidGroup.NotFound",
                 format!(

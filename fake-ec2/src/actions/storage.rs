@@ -240,7 +240,7 @@ pub(crate) fn delete_network_interface(
     }
     let address = one.private_address;
     context.region.interfaces.remove(id);
-    context.region.addresses.remove(&address);
+    context.addresses.remove(&address);
     Ok(answer("DeleteNetworkInterfaceResponse").with("return", true))
 }
 

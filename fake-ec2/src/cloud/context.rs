@@ -1,5 +1,8 @@
 //! What an action works with: one account in one region, at one time.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
 use fastrand::Rng;
 use jiff::Timestamp;
 
@@ -21,6 +24,9 @@ pub(crate) struct Context<'a> {
     pub(crate) timing: &'a Timing,
     pub(crate) limits: &'a Limits,
     pub(crate) region: &'a mut Region,
+    /// Private addresses in use by any account: machines of all of them may
+    /// listen on one host.
+    pub(crate) addresses: &'a mut BTreeSet<Ipv4Addr>,
     pub(crate) agenda: &'a mut Agenda,
     pub(crate) effects: &'a mut Vec<Effect>,
     pub(crate) rng: &'a mut Rng,
@@ -51,8 +57,11 @@ impl Context<'_> {
         }
     }
 
-    /// The instances that this reader sees, by id.
-    pub(crate) fn visible_instances(&mut self) -> Vec<Instance> {
+    /// Of the instances that this reader sees those that pass, by id.
+    pub(crate) fn visible_instances(
+        &mut self,
+        passes: impl Fn(&Instance) -> bool,
+    ) -> Vec<Instance> {
         let Self {
             now,
             timing,
@@ -63,7 +72,9 @@ impl Context<'_> {
         region
             .instances
             .values()
-            .filter_map(|instance| look(*now, timing, rng, instance).cloned())
+            .filter_map(|instance| look(*now, timing, rng, instance))
+            .filter(|instance| passes(instance))
+            .cloned()
             .collect()
     }
 

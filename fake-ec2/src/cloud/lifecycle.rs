@@ -215,29 +215,27 @@ impl Context<'_> {
 
     /// The instance is gone; what was to go with it goes, the rest is left.
     fn end(&mut self, id: &str) {
-        let region = &mut *self.region;
-        region.volumes.retain(|_, volume| {
-            let here = volume
-                .attached
-                .as_ref()
-                .is_some_and(|(instance, _)| instance == id);
-            if here {
-                volume.attached = None;
+        let Some(instance) = self.truth(id).cloned() else {
+            return;
+        };
+        for volume in instance.volumes.values() {
+            let Some(volume) = self.region.volumes.get_mut(volume) else {
+                continue;
+            };
+            volume.attached = None;
+            if volume.delete_on_termination {
+                let gone = volume.id.clone();
+                self.region.volumes.remove(&gone);
             }
-            !(here && volume.delete_on_termination)
-        });
-        let addresses = &mut region.addresses;
-        region.interfaces.retain(|_, interface| {
-            let here = interface.attached.as_deref() == Some(id);
-            if here {
-                interface.attached = None;
-                interface.public_address = None;
-                if interface.delete_on_termination {
-                    addresses.remove(&interface.private_address);
-                }
+        }
+        if let Some(interface) = self.region.interfaces.get_mut(&instance.interface) {
+            interface.attached = None;
+            interface.public_address = None;
+            if interface.delete_on_termination {
+                self.region.interfaces.remove(&instance.interface);
+                self.addresses.remove(&instance.private_address);
             }
-            !(here && interface.delete_on_termination)
-        });
+        }
         self.change(id, |instance| {
             instance.state = State::Terminated;
             instance.public_address = None;
@@ -352,9 +350,9 @@ impl Context<'_> {
                 let nth = (start + step) % crate::catalog::USABLE;
                 self.place.private_address(zone, nth)
             })
-            .find(|address| !self.region.addresses.contains(address))
+            .find(|address| !self.addresses.contains(address))
             .unwrap_or_else(|| self.place.private_address(zone, start));
-        self.region.addresses.insert(address);
+        self.addresses.insert(address);
         address
     }
 

@@ -14,6 +14,7 @@ mod lifecycle;
 mod region;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -80,6 +81,7 @@ pub struct Cloud {
     limits: BTreeMap<String, Limits>,
     agenda: Agenda,
     effects: Vec<Effect>,
+    addresses: BTreeSet<Ipv4Addr>,
     /// What goes wrong. Free to change at any time.
     pub faults: Faults,
     /// What was called. Free to read and clear at any time.
@@ -96,6 +98,7 @@ impl Cloud {
             limits: BTreeMap::new(),
             agenda: Agenda::default(),
             effects: Vec::new(),
+            addresses: BTreeSet::new(),
             faults: Faults::default(),
             record: Record::default(),
         }
@@ -390,7 +393,7 @@ impl Cloud {
         let here = self
             .regions
             .entry((account.to_owned(), region.to_owned()))
-            .or_default();
+            .or_insert_with(|| Region::new(account, place));
         Some(what(&mut Context {
             now,
             account,
@@ -400,6 +403,7 @@ impl Cloud {
             timing: &self.config.timing,
             limits: self.limits.get(account).unwrap_or(&self.config.limits),
             region: here,
+            addresses: &mut self.addresses,
             agenda: &mut self.agenda,
             effects: &mut self.effects,
             rng: &mut self.rng,

@@ -1,17 +1,17 @@
 //! What one account has in one region.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::lagged::Lagged;
 use super::{Instance, Interface, SpotRequest, Tags, Volume};
+use crate::catalog::{Place, fixed_id};
 use crate::params::Params;
 use crate::throttle::Buckets;
 
 /// Everything, by id. Changing an instance's state is `cloud/lifecycle.rs`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Region {
     pub(crate) instances: BTreeMap<String, Lagged<Instance>>,
     pub(crate) volumes: BTreeMap<String, Volume>,
@@ -22,8 +22,40 @@ pub(crate) struct Region {
     pub(crate) tokens: BTreeMap<TokenKey, Spent>,
     pub(crate) consoles: BTreeMap<String, Vec<u8>>,
     pub(crate) buckets: Buckets,
-    /// Addresses in use. A public one goes with its private one.
-    pub(crate) addresses: BTreeSet<Ipv4Addr>,
+}
+
+impl Region {
+    /// A region as every account finds it: with the default security group,
+    /// which admits its own members.
+    pub(crate) fn new(account: &str, place: &Place) -> Self {
+        let id = place.default_group(account);
+        let default = Group {
+            id: id.clone(),
+            name: "default".to_owned(),
+            description: "default VPC security group".to_owned(),
+            vpc: place.vpc(account),
+            tags: Tags::new(),
+            ingress: vec![GroupRule {
+                id: fixed_id("sgr", &[&id]),
+                protocol: "-1".to_owned(),
+                from_port: None,
+                to_port: None,
+                source: Source::Group(id.clone()),
+                description: None,
+            }],
+        };
+        Self {
+            instances: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            spot_requests: BTreeMap::new(),
+            templates: BTreeMap::new(),
+            groups: BTreeMap::from([(id, Lagged::new(default, Timestamp::MIN))]),
+            tokens: BTreeMap::new(),
+            consoles: BTreeMap::new(),
+            buckets: Buckets::default(),
+        }
+    }
 }
 
 /// A client token is for one action, and for one zone where the call names

@@ -1,0 +1,13 @@
+//! What the cloud does, call by call, without HTTP and without waiting.
+
+mod faults;
+mod fleets;
+mod launches;
+mod leftovers;
+mod listings;
+mod lives;
+mod refusals;
+mod shortage;
+mod sky;
+mod throttling;
+mod tokens;
