@@ -1,6 +1,8 @@
 //! The fake over HTTP: protocols, broken connections, its own door, and what
 //! machines are told.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
