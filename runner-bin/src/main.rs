@@ -10,6 +10,7 @@ mod clone;
 mod exec;
 mod exit;
 mod explain;
+mod exposed;
 mod interrupt;
 mod journal;
 mod messages;
@@ -35,7 +36,9 @@ use crate::out::say;
 
 fn main() -> Exit {
     vmpool_local::run_agent_if_asked();
-    run(Cli::parse()).unwrap_or_else(|stopped| {
+    let cli = Cli::parse();
+    exposed::warn();
+    run(cli).unwrap_or_else(|stopped| {
         stopped.print();
         stopped.exit
     })

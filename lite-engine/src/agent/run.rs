@@ -70,6 +70,8 @@ pub fn run_to_end(config: AgentConfig) -> Result<AgentEnd, AgentError> {
         .with_writer(io::stderr)
         .with_max_level(LevelFilter::INFO)
         .with_ansi(false)
+        // Nobody has to listen: what can't be told is lost, not the agent.
+        .log_internal_errors(false)
         .try_init()
         // Somebody takes what is told already.
         .ok();

@@ -57,7 +57,9 @@ fn tell(filter: impl tracing_subscriber::Layer<tracing_subscriber::Registry> + S
     use tracing_subscriber::util::SubscriberInitExt;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_ansi(false);
+        .with_ansi(false)
+        // Nobody has to listen: what can't be told is lost, not the agent.
+        .log_internal_errors(false);
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)

@@ -7,9 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Agent, Caller, content, lives, setup0, step};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_lite-engine");
+use crate::support::{Agent, Caller, PROGRAM, content, lives, setup0, step};
 
 /// A handshake whose client has seen no refusal may still be refused: that
 /// shows when it reads.
@@ -219,7 +217,7 @@ async fn the_client_asks_for_health_and_runs_a_stage() {
     let agent = Agent::start();
     let certs = agent.path("certs");
     let client = |arguments: &[&str]| {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&*PROGRAM);
         command
             .arg("client")
             .args(arguments)
@@ -248,7 +246,7 @@ async fn the_client_asks_for_health_and_runs_a_stage() {
 #[test]
 fn help_has_examples_and_the_version_is_told() {
     let run = |argument: &str| {
-        let output = Command::new(PROGRAM)
+        let output = Command::new(&*PROGRAM)
             .arg(argument)
             .output()
             .expect("it runs");

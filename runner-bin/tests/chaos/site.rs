@@ -14,11 +14,9 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -30,13 +28,10 @@ use vmpool_store::{PostgresJournal, SqliteJournal};
 
 use super::schedule::{Part, Schedule};
 use super::script::{Marks, STAGE_MARK, StepPlan, start_mark};
-use super::support::processes;
+use super::support::{free_port, processes};
 
 /// The name of the pool.
 pub(crate) const POOL: &str = "linux";
-
-/// Below the ports of outgoing connections: none takes a runner's while it is down.
-const PORTS: std::ops::Range<u16> = 12_000..19_900;
 
 /// Stands between what a runner said and what its next process says.
 const STARTED: &str = "── started";
@@ -301,21 +296,6 @@ impl Drop for Site {
         // A round that went wrong leaves nothing that runs either.
         for (pid, _) in self.processes() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
-}
-
-/// Where nobody listens, a moment ago; never the same twice in a process.
-fn free_port() -> u16 {
-    static ASKED: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let asked = ASKED.fetch_add(1, Ordering::Relaxed);
-        // Processes begin at different ones.
-        let mixed = std::process::id().wrapping_mul(131).wrapping_add(asked);
-        let offset = mixed % u32::from(PORTS.end - PORTS.start);
-        let port = PORTS.start + u16::try_from(offset).expect("there are fewer ports");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `vmpool pool top` on a terminal, by `script(1)`.
 
+use std::num::NonZeroU16;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -11,27 +12,15 @@ use tokio::task::JoinSet;
 use crate::support::{Site, wait_for};
 use crate::tools::state;
 
-/// What is drawn, without the spaces: blanks that are there already are passed
-/// over by moves of the cursor.
-fn letters(screen: &str) -> String {
-    let mut letters = String::new();
-    let mut rest = screen;
-    while let Some((before, sequence)) = rest.split_once("\u{1b}[") {
-        letters.push_str(before);
-        let end = sequence.find(|c: char| ('@'..='~').contains(&c));
-        rest = end.map_or("", |end| &sequence[end + 1..]);
-    }
-    letters.push_str(rest);
-    letters.retain(|c| !c.is_whitespace());
-    letters
-}
+const ROWS: NonZeroU16 = NonZeroU16::new(30).unwrap();
+const COLUMNS: NonZeroU16 = NonZeroU16::new(120).unwrap();
 
 #[tokio::test(flavor = "multi_thread")]
 async fn top_shows_what_changes_finds_a_runner_again_and_ends_on_q() {
     let site = Site::new(0, 1);
     let runner = site.serve().await;
     let line = format!(
-        "stty rows 30 cols 120; exec {} pool top --state {}",
+        "stty rows {ROWS} cols {COLUMNS}; exec {} pool top --state {}",
         env!("CARGO_BIN_EXE_vmpool"),
         state(&site)
     );
@@ -55,26 +44,24 @@ async fn top_shows_what_changes_finds_a_runner_again_and_ends_on_q() {
         terminal.stdin.take().expect("a pipe"),
         terminal.stdout.take().expect("a pipe"),
     );
-    let screen = Arc::new(Mutex::new(String::new()));
+    // What is drawn is only what has changed: a terminal knows the rest.
+    let screen = Arc::new(Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 0)));
     let mut reading = JoinSet::new();
     reading.spawn({
         let screen = Arc::clone(&screen);
         async move {
             let mut bytes = [0; 4096];
             while let Ok(read @ 1..) = out.read(&mut bytes).await {
-                screen
-                    .lock()
-                    .push_str(&String::from_utf8_lossy(&bytes[..read]));
+                screen.lock().process(&bytes[..read]);
             }
         }
     });
     let shows = async |text: &str| {
         wait_for(&format!("{text:?} on the screen"), async || {
-            let wanted = text.replace(' ', "");
-            letters(&screen.lock()).contains(&wanted).then_some(())
+            let contents = screen.lock().screen().contents();
+            contents.contains(text).then_some(())
         })
         .await;
-        screen.lock().clear();
     };
     shows("no machines yet").await;
     let machine = site.setup("S1").await;
@@ -82,7 +69,7 @@ async fn top_shows_what_changes_finds_a_runner_again_and_ends_on_q() {
     runner.kill().await;
     shows("no runner: journal").await;
     let _runner = site.serve().await;
-    shows("this one").await;
+    shows(&format!("of deployment {}", site.deployment())).await;
     keys.write_all(b"q").await.expect("a key");
     let ended = terminal.wait().await.expect("its end");
     assert_eq!(ended.code(), Some(0));

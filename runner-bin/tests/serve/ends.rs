@@ -3,41 +3,45 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Site, setup, step, wait_for};
 
 /// Prints its lines slowly enough for a runner to end in between.
 const SLOW: &str = "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.3; done";
 
-fn whole_log() -> String {
-    [1, 2, 3, 4, 5, 6, 7, 8]
-        .map(|n| format!("line {n}\n"))
-        .concat()
+/// Waits until the step's log has this.
+async fn printed(site: &Site, stage: &str, id: &str, text: &str) {
+    wait_for(&format!("{text:?} in the log"), async || {
+        site.log(stage, id).contains(text).then_some(())
+    })
+    .await;
+}
+
+/// The next runner has the end of the step [`SLOW`] and its whole log, and ends its stage.
+async fn the_next_runner_has_it_all(site: &Site, request: &Value) {
+    let next = site.serve().await;
+    let ended = site.insist("/step", request).await;
+    assert_eq!(ended.json(), json!({"exited": true}));
+    let lines = [1, 2, 3, 4, 5, 6, 7, 8].map(|n| format!("line {n}\n"));
+    assert_eq!(site.log("s", "slow"), lines.concat());
+    site.destroy("s").await;
+    assert!(next.stop().await.success());
 }
 
 #[tokio::test]
 async fn p4_a_runner_killed_in_the_middle_of_a_step_loses_nothing() {
     let site = Site::new(1, 3);
     let runner = site.serve().await;
-    let machine = site.setup("s").await;
+    site.setup("s").await;
     let request = step("s", "slow", SLOW);
     let (asked, ()) = tokio::join!(site.post("/step", &request), async {
-        wait_for("the first line", async || {
-            site.log("s", "slow").contains("line 2").then_some(())
-        })
-        .await;
+        printed(&site, "s", "slow", "line 2").await;
         runner.kill().await;
     });
     assert!(asked.is_none(), "{asked:?}");
 
-    let next = site.serve().await;
-    assert_eq!(site.setup("s").await, machine);
-    let ended = site.insist("/step", &request).await;
-    assert_eq!(ended.json(), json!({"exited": true}));
-    assert_eq!(site.log("s", "slow"), whole_log());
-    site.destroy("s").await;
-    assert!(next.stop().await.success());
+    the_next_runner_has_it_all(&site, &request).await;
 }
 
 #[tokio::test]
@@ -67,10 +71,7 @@ async fn p4_sigterm_ends_the_runner_and_no_step() {
     site.setup("s").await;
     let request = step("s", "slow", SLOW);
     let (asked, status) = tokio::join!(site.post("/step", &request), async {
-        wait_for("the first line", async || {
-            site.log("s", "slow").contains("line 1").then_some(())
-        })
-        .await;
+        printed(&site, "s", "slow", "line 1").await;
         runner.signal(Signal::SIGTERM);
         runner.end().await
     });
@@ -79,14 +80,7 @@ async fn p4_sigterm_ends_the_runner_and_no_step() {
     assert_eq!(asked.status, 503, "{asked:?}");
     assert!(asked.retry_after.is_some());
 
-    let next = site.serve().await;
-    assert_eq!(
-        site.insist("/step", &request).await.json(),
-        json!({"exited": true})
-    );
-    assert_eq!(site.log("s", "slow"), whole_log());
-    site.destroy("s").await;
-    assert!(next.stop().await.success());
+    the_next_runner_has_it_all(&site, &request).await;
 }
 
 #[tokio::test]
@@ -96,10 +90,7 @@ async fn p4_a_second_sigterm_ends_the_runner_at_once_and_no_step() {
     site.setup("s").await;
     let request = step("s", "slow", SLOW);
     let (asked, status) = tokio::join!(site.post("/step", &request), async {
-        wait_for("the first line", async || {
-            site.log("s", "slow").contains("line 1").then_some(())
-        })
-        .await;
+        printed(&site, "s", "slow", "line 1").await;
         runner.signal(Signal::SIGTERM);
         wait_for("its word", async || {
             site.said().contains("stopping; builds go on").then_some(())
@@ -111,14 +102,7 @@ async fn p4_a_second_sigterm_ends_the_runner_at_once_and_no_step() {
     assert_eq!(status.code(), Some(130));
     assert!(asked.is_none(), "{asked:?}");
 
-    let next = site.serve().await;
-    assert_eq!(
-        site.insist("/step", &request).await.json(),
-        json!({"exited": true})
-    );
-    assert_eq!(site.log("s", "slow"), whole_log());
-    site.destroy("s").await;
-    assert!(next.stop().await.success());
+    the_next_runner_has_it_all(&site, &request).await;
 }
 
 #[tokio::test]
@@ -156,10 +140,7 @@ async fn p4_p5_a_runner_killed_during_a_destroy_has_promised_what_the_next_one_d
         let script = "trap 'echo asked; exit 9' TERM; echo begun; while :; do sleep 0.05; done";
         let (request, destroy) = (step(&stage, "b", script), json!({"id": stage}));
         let (running, _) = tokio::join!(site.post("/step", &request), async {
-            wait_for("the first line", async || {
-                site.log(&stage, "b").contains("begun").then_some(())
-            })
-            .await;
+            printed(&site, &stage, "b", "begun").await;
             tokio::join!(site.post("/destroy", &destroy), async {
                 tokio::time::sleep(Duration::from_millis(delay)).await;
                 runner.kill().await;

@@ -3,9 +3,11 @@
 //! Every process of a site has the site's directory in its environment or its
 //! command line: that is how a test knows its own among all others of the host.
 
+#[path = "ports.rs"]
+mod ports;
+
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,6 +24,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+pub(crate) use ports::free_port;
 
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -330,12 +334,6 @@ pub(crate) fn processes(marks: &[&str]) -> Vec<(i32, String)> {
             (ours && !line.is_empty()).then_some((pid, line))
         })
         .collect()
-}
-
-/// A port that nobody has just now.
-pub(crate) fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    free.local_addr().expect("its address").port()
 }
 
 /// The request for a stage's machine.

@@ -91,6 +91,13 @@ impl Address {
     }
 }
 
+/// Whether it is a database's URL with a password in it.
+pub(super) fn has_password(url: &str) -> bool {
+    let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let config = url.parse::<Config>();
+    is_url && config.is_ok_and(|config| config.get_password().is_some())
+}
+
 /// False: it may be the end of a password with an `@` in it.
 fn is_host(host: &Host) -> bool {
     match host {

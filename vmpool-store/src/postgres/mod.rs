@@ -100,6 +100,12 @@ impl PostgresJournal {
         Ok(Address::read(url)?.to_string())
     }
 
+    /// Whether `url` is one of a database, and has a password in it, be it one
+    /// that [`PostgresJournal::connect`] refuses.
+    pub fn has_password(url: &str) -> bool {
+        address::has_password(url)
+    }
+
     async fn prepare(url: &str, access: Access) -> Result<Self, ConnectError> {
         let address = Address::read(url)?;
         schema::prepare(&address, access).await?;

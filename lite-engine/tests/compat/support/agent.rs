@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -14,7 +14,12 @@ use tempfile::TempDir;
 
 use super::{Caller, LONG};
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_lite-engine");
+/// The program under test: the one that was built with the tests, or the one
+/// that is to be shipped, where that is named.
+pub(crate) static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let named = std::env::var_os("VMPOOL_TEST_AGENT");
+    named.map_or_else(|| env!("CARGO_BIN_EXE_lite-engine").into(), PathBuf::from)
+});
 
 /// An agent that serves. Its folder outlives it, until this is dropped.
 pub(crate) struct Agent {
@@ -40,7 +45,7 @@ impl Agent {
     pub(crate) fn prepare(settings: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let path = folder.path().canonicalize().expect("the temporary folder");
-        let made = Command::new(PROGRAM)
+        let made = Command::new(&*PROGRAM)
             .args(["certs", "--certPath"])
             .arg(path.join("certs"))
             .current_dir(&path)
@@ -96,7 +101,7 @@ impl Agent {
             .map(|(name, value)| format!("{name}={value}\n"))
             .collect();
         std::fs::write(&env_file, lines.concat()).expect("written");
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&*PROGRAM);
         command
             .args(["server", "--env-file"])
             .arg(env_file)

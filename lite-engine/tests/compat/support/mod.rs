@@ -4,7 +4,7 @@ mod agent;
 mod caller;
 mod service;
 
-pub(crate) use agent::Agent;
+pub(crate) use agent::{Agent, PROGRAM};
 pub(crate) use caller::{Answer, Caller};
 pub(crate) use service::Service;
 
