@@ -1,6 +1,7 @@
 //! `DescribeInstances`, `DescribeInstanceStatus`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::actions::filter::Filters;
 use crate::actions::page::{Page, page};
@@ -46,7 +47,7 @@ pub(crate) fn describe_instances(
     params: &Params,
 ) -> Result<Element, ApiError> {
     let Page { items, next } = select(context, params, FILTERS, 5, |_| true)?;
-    let mut reservations: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
+    let mut reservations: BTreeMap<String, Vec<Arc<Instance>>> = BTreeMap::new();
     for instance in items {
         reservations
             .entry(instance.reservation.clone())
@@ -77,7 +78,7 @@ pub(crate) fn describe_instance_status(
         all || instance.state == State::Running
     })?;
     Ok(answer("DescribeInstanceStatusResponse")
-        .list("instanceStatusSet", items.iter().map(status))
+        .list("instanceStatusSet", items.iter().map(|one| status(one)))
         .maybe("nextToken", next))
 }
 
@@ -109,7 +110,7 @@ fn select(
     known: &[&str],
     smallest: usize,
     also: impl Fn(&Instance) -> bool,
-) -> Result<Page<Instance>, ApiError> {
+) -> Result<Page<Arc<Instance>>, ApiError> {
     let filters = Filters::read(params, known)?;
     let ids = params.texts("InstanceId");
     let account = context.account;
@@ -126,7 +127,7 @@ fn select(
             ));
         }
         let mut named = context.named_instances(&ids)?;
-        named.retain(passes);
+        named.retain(|instance| passes(instance));
         named
     };
     page(context, params, smallest..=1000, found, |one| {

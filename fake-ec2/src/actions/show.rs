@@ -1,5 +1,7 @@
 //! Instances as the API writes them.
 
+use std::sync::Arc;
+
 use crate::actions::tags;
 use crate::catalog::fixed_id;
 use crate::clock::iso;
@@ -11,7 +13,7 @@ pub(crate) fn reservation(
     element: Element,
     context: &Context<'_>,
     id: &str,
-    instances: &[Instance],
+    instances: &[Arc<Instance>],
 ) -> Element {
     element
         .with("reservationId", id)

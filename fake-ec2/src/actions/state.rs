@@ -2,6 +2,7 @@
 //! a wrong state, fails the whole call.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -144,7 +145,7 @@ pub(crate) fn start_instances(
 
 /// The instances of a call, as they truly are: a change is judged by the
 /// truth, though whether the id is known yet is not.
-fn named(context: &mut Context<'_>, params: &Params) -> Result<Vec<Instance>, ApiError> {
+fn named(context: &mut Context<'_>, params: &Params) -> Result<Vec<Arc<Instance>>, ApiError> {
     let ids: BTreeSet<&str> = params.texts("InstanceId").into_iter().collect();
     if ids.is_empty() {
         return Err(ApiError::missing("InstanceId"));
@@ -157,7 +158,7 @@ fn named(context: &mut Context<'_>, params: &Params) -> Result<Vec<Instance>, Ap
         .collect())
 }
 
-fn changes(context: &Context<'_>, name: &'static str, before: &[Instance]) -> Element {
+fn changes(context: &Context<'_>, name: &'static str, before: &[Arc<Instance>]) -> Element {
     answer(name).list(
         "instancesSet",
         before.iter().map(|instance| {

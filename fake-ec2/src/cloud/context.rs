@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use jiff::Timestamp;
@@ -53,7 +54,9 @@ impl Context<'_> {
     pub(crate) fn change(&mut self, id: &str, with: impl FnOnce(&mut Instance)) {
         let seen_from = self.seen_from();
         if let Some(instance) = self.region.instances.get_mut(id) {
-            instance.change(self.now, seen_from, with);
+            instance.change(self.now, seen_from, |instance| {
+                with(Arc::make_mut(instance));
+            });
         }
     }
 
@@ -61,7 +64,7 @@ impl Context<'_> {
     pub(crate) fn visible_instances(
         &mut self,
         passes: impl Fn(&Instance) -> bool,
-    ) -> Vec<Instance> {
+    ) -> Vec<Arc<Instance>> {
         let Self {
             now,
             timing,
@@ -83,7 +86,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// `InvalidInstanceID.Malformed`, `InvalidInstanceID.NotFound`.
-    pub(crate) fn named_instances(&mut self, ids: &[&str]) -> Result<Vec<Instance>, ApiError> {
+    pub(crate) fn named_instances(&mut self, ids: &[&str]) -> Result<Vec<Arc<Instance>>, ApiError> {
         for id in ids {
             check_id("i", "InvalidInstanceID", id)?;
         }

@@ -316,8 +316,8 @@ impl Context<'_> {
             .region
             .instances
             .values()
-            .map(super::lagged::Lagged::current)
-            .filter(|instance| instance.market == market && instance.state.counted())
+            .map(|instance| instance.current().as_ref())
+            .filter(|instance: &&Instance| instance.market == market && instance.state.counted())
             .map(|instance| instance.vcpus)
             .sum();
         self.vcpu_quota(market).saturating_sub(used)

@@ -1,11 +1,10 @@
 //! The cloud as a state machine: a call and the time go in, an answer comes
 //! out; no clock, no network, all chance from one seed.
 //!
-//! [`Cloud::apply`] is the order of checks that EC2 makes: is the key good, is
-//! the action known, do its parameters exist, are there tokens, is it allowed,
-//! is it a dry run; then the action. What is due by then has happened before.
+//! What is due by the time of a call has happened before it.
 
 mod agenda;
+mod apply;
 mod config;
 mod context;
 mod instance;
@@ -21,13 +20,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::agenda::Agenda;
 use self::region::Region;
-use crate::actions::{self, Action};
 use crate::error::ApiError;
-use crate::faults::{Fault, Faults};
+use crate::faults::Faults;
 use crate::machines::Effect;
 use crate::params::Params;
-use crate::policy::{Policy, unauthorized};
-use crate::record::{CallRecord, Record};
+use crate::policy::Policy;
+use crate::record::Record;
 use crate::xml::Element;
 
 pub use self::config::{Capacity, Config, DEFAULT_ACCOUNT, Identity, Limits, Role, Span, Timing};
@@ -150,130 +148,6 @@ impl Cloud {
         }
     }
 
-    /// One call of the EC2 API.
-    pub fn apply(&mut self, now: Timestamp, call: &Call) -> Reply {
-        let name = call.params.text("Action").unwrap_or_default();
-        let action = actions::find(name);
-        let needs = action.map_or_else(Vec::new, |action| action.needs(&call.params));
-        let reply = self.envelop(
-            now,
-            call,
-            name,
-            needs,
-            |cloud, identity, fault| match action {
-                Some(action) => cloud.act(now, call, identity, action, fault),
-                None => Err(ApiError::new(
-                    "InvalidAction",
-                    format!("The action {name} is not valid for this web service."),
-                )),
-            },
-        );
-        Reply {
-            result: reply
-                .result
-                .map(|answer| answer.with("requestId", &reply.request_id)),
-            ..reply
-        }
-    }
-
-    /// What every call of every service goes through: what was due happens
-    /// first, faults, a look at the key, and the record at the end.
-    pub(crate) fn envelop<T>(
-        &mut self,
-        now: Timestamp,
-        call: &Call,
-        name: &str,
-        needs: Vec<String>,
-        run: impl FnOnce(&mut Self, &Identity, Option<&Fault>) -> Result<T, ApiError>,
-    ) -> Reply<T> {
-        self.run_until(now);
-        let request_id = self.uuid();
-        let identity = self.identity(&call.access_key);
-        let fault = self
-            .faults
-            .draw(now, &identity.account, name, &mut self.rng);
-        let refusal = match &fault {
-            Some(Fault::LoseRequest) => {
-                return Reply {
-                    result: Err(ApiError::new("RequestLost", "the request never arrived")),
-                    delivery: Delivery::Lost,
-                    request_id,
-                };
-            }
-            _ if identity.revoked => Some(ApiError::new(
-                "AuthFailure",
-                "AWS was not able to validate the provided access credentials",
-            )),
-            Some(fault @ Fault::Error { .. }) => fault.error(),
-            _ => None,
-        };
-        let mut result = match refusal {
-            Some(error) => Err(error),
-            None => run(self, &identity, fault.as_ref()),
-        };
-        if let Some(fault @ Fault::ErrorAfterEffect { .. }) = &fault
-            && let Some(error) = fault.error()
-        {
-            result = Err(error);
-        }
-        let delivery = match fault {
-            Some(Fault::LoseAnswer) => Delivery::Lost,
-            Some(Fault::Slow { by_ms }) => Delivery::Late(by_ms),
-            _ => Delivery::Answered,
-        };
-        self.record.push(CallRecord {
-            at: now,
-            account: identity.account,
-            region: call.region.clone(),
-            access_key: call.access_key.clone(),
-            action: name.to_owned(),
-            needs,
-            params: recorded(&call.params),
-            error: result.as_ref().err().map(|error| error.code.to_string()),
-            unanswered: delivery == Delivery::Lost,
-        });
-        Reply {
-            result,
-            delivery,
-            request_id,
-        }
-    }
-
-    fn act(
-        &mut self,
-        now: Timestamp,
-        call: &Call,
-        identity: &Identity,
-        action: &'static Action,
-        fault: Option<&Fault>,
-    ) -> Result<Element, ApiError> {
-        action.check_names(&call.params)?;
-        let throttling = self.config.throttling;
-        self.with(&identity.account, &call.region, now, |context| {
-            let resources = action.resources(&call.params);
-            let narrowed = action.narrowed(&call.params);
-            let buckets = &mut context.region.buckets;
-            if throttling && !buckets.take(now, action.name, narrowed, resources) {
-                return Err(ApiError::throttled());
-            }
-            for needed in action.needs(&call.params) {
-                if !identity.policy.allows(&needed) {
-                    return Err(unauthorized(&identity.arn, &needed));
-                }
-            }
-            if call.params.flag("DryRun")? == Some(true) {
-                return Err(ApiError::dry_run());
-            }
-            context.principal.clone_from(&identity.arn);
-            context.fault = fault.cloned();
-            (action.run)(context, &call.params)
-        })
-        .unwrap_or_else(|| {
-            let text = format!("The region {} is not known here.", call.region);
-            Err(ApiError::new("AuthFailure", text))
-        })
-    }
-
     /// Lets everything happen that is due by now.
     pub fn run_until(&mut self, now: Timestamp) {
         while let Some((at, due)) = self.agenda.pop(now) {
@@ -324,9 +198,10 @@ impl Cloud {
     /// All instances as they truly are, with account and region.
     pub fn instances(&self) -> impl Iterator<Item = (&str, &str, &Instance)> {
         self.regions.iter().flat_map(|((account, region), here)| {
-            here.instances
-                .values()
-                .map(move |instance| (account.as_str(), region.as_str(), instance.current()))
+            here.instances.values().map(move |instance| {
+                let instance: &Instance = instance.current();
+                (account.as_str(), region.as_str(), instance)
+            })
         })
     }
 
@@ -423,15 +298,4 @@ pub(crate) fn uuid(rng: &mut Rng) -> String {
         bits >> 48 & 0xffff,
         bits & 0xffff_ffff_ffff
     )
-}
-
-/// A call's parameters for the record: user data is a secret.
-fn recorded(params: &Params) -> BTreeMap<String, String> {
-    let mut flat = params.flatten();
-    for (key, value) in &mut flat {
-        if key.ends_with("UserData") {
-            *value = format!("({} characters)", value.len());
-        }
-    }
-    flat
 }

@@ -1,6 +1,7 @@
 //! What one account has in one region.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -13,7 +14,7 @@ use crate::throttle::Buckets;
 /// Everything, by id. Changing an instance's state is `cloud/lifecycle.rs`.
 #[derive(Debug)]
 pub(crate) struct Region {
-    pub(crate) instances: BTreeMap<String, Lagged<Instance>>,
+    pub(crate) instances: BTreeMap<String, Lagged<Arc<Instance>>>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) interfaces: BTreeMap<String, Interface>,
     pub(crate) spot_requests: BTreeMap<String, SpotRequest>,

@@ -1,22 +1,23 @@
-//! What a launch asks for, checked, and the making of the instances.
+//! What a launch asks for, checked.
 //!
 //! `RunInstances` and `CreateFleet` both come here. A request is laid over its
-//! launch template first (`actions/templates.rs`).
+//! launch template first (`actions/templates.rs`); the instances are made in
+//! `make.rs`.
 
-use std::collections::BTreeMap;
+mod disks;
+mod make;
+mod place;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use self::disks::Disk;
 use crate::actions::tags::{self, ByKind};
 use crate::catalog::{BootMode, Image, InstanceType, Zone};
-use crate::cloud::{
-    Context, Instance, Interface, Lagged, Market, MetadataOptions, Reason, SpotRequest, State,
-    Tags, Volume, check_id,
-};
+use crate::cloud::{Context, Market, MetadataOptions, check_id};
 use crate::error::ApiError;
-use crate::faults::Fault;
 use crate::params::Params;
 
 /// What `RunInstances` and a template may say here. `Monitoring`,
@@ -112,19 +113,6 @@ struct Spot {
     interruption: String,
 }
 
-#[derive(Debug, Clone)]
-struct Disk {
-    device: String,
-    gib: u32,
-    kind: String,
-    iops: Option<u32>,
-    throughput: Option<u32>,
-    encrypted: bool,
-    kms_key: Option<String>,
-    snapshot: Option<String>,
-    goes: bool,
-}
-
 impl Wish {
     /// Reads and checks what is asked for.
     ///
@@ -152,14 +140,14 @@ impl Wish {
             .cloned()
             .ok_or_else(|| ApiError::invalid("InstanceType", kind))?;
         check_fit(&image, &kind)?;
-        let interface = interface(params)?;
-        let zone = zone(context, params, interface)?;
+        let interface = place::interface(params)?;
+        let zone = place::zone(context, params, interface)?;
         if let Some(zone) = &zone
             && !kind.offered_in(&zone.name)
         {
             return Err(unsupported(context, &kind, &zone.name));
         }
-        let groups = groups(context, params, interface)?;
+        let groups = place::groups(context, params, interface)?;
         let market = match params.text("InstanceMarketOptions.MarketType") {
             None | Some("on-demand") => Market::OnDemand,
             Some("spot") => Market::Spot,
@@ -189,7 +177,7 @@ impl Wish {
         let hibernation = params
             .flag("HibernationOptions.Configured")?
             .unwrap_or(false);
-        let disks = disks(context, params, &image)?;
+        let disks = disks::read(context, params, &image)?;
         if hibernation && (!kind.hibernates || !disks.iter().all(|disk| disk.encrypted)) {
             return Err(ApiError::new(
                 "UnsupportedHibernationConfiguration",
@@ -261,158 +249,6 @@ impl Wish {
             _ => Ok(()),
         }
     }
-
-    /// Makes instances in a zone that has been found to have room for them.
-    pub(crate) fn launch(
-        &self,
-        context: &mut Context<'_>,
-        zone: &Zone,
-        reservation: &str,
-        count: u32,
-    ) -> Vec<String> {
-        (0..count)
-            .map(|index| self.launch_one(context, zone, reservation, index))
-            .collect()
-    }
-
-    fn launch_one(
-        &self,
-        context: &mut Context<'_>,
-        zone: &Zone,
-        reservation: &str,
-        index: u32,
-    ) -> String {
-        let id = context.new_id("i");
-        let now = context.now;
-        let subnet = context.place.subnet(context.account, zone);
-        let vpc = context.place.vpc(context.account);
-        let private_address = context.take_address(zone);
-        let public_address = self
-            .public
-            .then(|| Context::public_address(private_address));
-        let volumes = self.make_volumes(context, &id, zone);
-        let interface = context.new_id("eni");
-        context.region.interfaces.insert(
-            interface.clone(),
-            Interface {
-                id: interface.clone(),
-                subnet: subnet.clone(),
-                vpc: vpc.clone(),
-                zone: zone.name.clone(),
-                private_address,
-                public_address,
-                groups: self.groups.clone(),
-                description: self.description.clone(),
-                tags: self.tagged("network-interface"),
-                attached: Some(id.clone()),
-                attached_at: now,
-                delete_on_termination: !self.interface_stays,
-            },
-        );
-        let spot_request =
-            (self.market == Market::Spot).then(|| self.make_spot_request(context, &id, zone));
-        let instance = Instance {
-            id: id.clone(),
-            reservation: reservation.to_owned(),
-            launch_index: index,
-            image: self.image_id.clone(),
-            instance_type: self.kind.name.clone(),
-            vcpus: self.kind.vcpus,
-            architecture: self.kind.architecture.name(),
-            windows: self.image.windows,
-            zone: zone.name.clone(),
-            subnet,
-            vpc,
-            private_address,
-            public_address,
-            groups: self.groups.clone(),
-            key_name: self.key_name.clone(),
-            profile: self.profile.clone(),
-            market: self.market,
-            spot_request,
-            client_token: self.client_token.clone(),
-            state: State::Pending,
-            reason: Some(Reason::pending()),
-            launched: now,
-            tags: self.tagged("instance"),
-            user_data: self.user_data.clone(),
-            root_device: self.image.root_device.clone(),
-            volumes,
-            interface,
-            shutdown_terminates: self.shutdown_terminates,
-            protected: self.protected,
-            hibernation: self.hibernation,
-            hibernated: false,
-            metadata: self.metadata.clone(),
-            reclaim_at: None,
-            doomed: match &context.fault {
-                Some(Fault::FailedLaunch { code }) => Some(code.clone()),
-                _ => None,
-            },
-        };
-        let hidden_until = context.seen_from();
-        context
-            .region
-            .instances
-            .insert(id.clone(), Lagged::new(instance, hidden_until));
-        context.boots(&id);
-        id
-    }
-
-    fn make_volumes(
-        &self,
-        context: &mut Context<'_>,
-        instance: &str,
-        zone: &Zone,
-    ) -> BTreeMap<String, String> {
-        let mut volumes = BTreeMap::new();
-        for disk in &self.disks {
-            let id = context.new_id("vol");
-            volumes.insert(disk.device.clone(), id.clone());
-            let volume = Volume {
-                id: id.clone(),
-                gib: disk.gib,
-                kind: disk.kind.clone(),
-                iops: disk.iops,
-                throughput: disk.throughput,
-                zone: zone.name.clone(),
-                encrypted: disk.encrypted,
-                kms_key: disk.kms_key.clone(),
-                snapshot: disk.snapshot.clone(),
-                tags: self.tagged("volume"),
-                created: context.now,
-                attached: Some((instance.to_owned(), disk.device.clone())),
-                delete_on_termination: disk.goes,
-            };
-            context.region.volumes.insert(id, volume);
-        }
-        volumes
-    }
-
-    fn make_spot_request(&self, context: &mut Context<'_>, instance: &str, zone: &Zone) -> String {
-        let id = format!("sir-{:08x}", context.rng.u32(..));
-        let request = SpotRequest {
-            id: id.clone(),
-            instance: instance.to_owned(),
-            instance_type: self.kind.name.clone(),
-            image: self.image_id.clone(),
-            zone: zone.name.clone(),
-            max_price: self.spot.max_price.unwrap_or(self.kind.price),
-            persistent: self.spot.persistent,
-            interruption: self.spot.interruption.clone(),
-            state: "active",
-            status: "fulfilled",
-            updated: context.now,
-            created: context.now,
-            tags: self.tagged("spot-instances-request"),
-        };
-        context.region.spot_requests.insert(id.clone(), request);
-        id
-    }
-
-    fn tagged(&self, kind: &str) -> Tags {
-        self.tags.get(kind).cloned().unwrap_or_default()
-    }
 }
 
 fn check_fit(image: &Image, kind: &InstanceType) -> Result<(), ApiError> {
@@ -461,107 +297,6 @@ pub(crate) fn unsupported(context: &Context<'_>, kind: &InstanceType, zone: &str
             others.join(", ")
         ),
     )
-}
-
-/// The one network interface that a request may describe.
-fn interface(params: &Params) -> Result<Option<&Params>, ApiError> {
-    let interfaces = params.list("NetworkInterface");
-    let [one] = interfaces[..] else {
-        return if interfaces.is_empty() {
-            Ok(None)
-        } else {
-            Err(ApiError::new(
-                "AttachmentLimitExceeded",
-                "fake-ec2 gives an instance one network interface.",
-            ))
-        };
-    };
-    for (name, what) in [
-        ("SubnetId", "subnet ID"),
-        ("SecurityGroupId", "security groups"),
-    ] {
-        if params.at(name).is_some() {
-            return Err(ApiError::new(
-                "InvalidParameterCombination",
-                format!(
-                    "Network interfaces and an instance-level {what} may not be specified on the \
-                     same request"
-                ),
-            ));
-        }
-    }
-    if one.number::<u32>("DeviceIndex")?.unwrap_or(0) != 0 {
-        return Err(ApiError::new(
-            "InvalidParameterValue",
-            "Each network interface requires a device index, and the primary's is 0.",
-        ));
-    }
-    Ok(Some(one))
-}
-
-fn zone(
-    context: &Context<'_>,
-    params: &Params,
-    interface: Option<&Params>,
-) -> Result<Option<Zone>, ApiError> {
-    let subnet = interface
-        .and_then(|interface| interface.text("SubnetId"))
-        .or_else(|| params.text("SubnetId"));
-    let by_subnet = match subnet {
-        None => None,
-        Some(id) => {
-            let zone = context.place.zone_of_subnet(context.account, id);
-            let error = || ApiError::not_found("InvalidSubnetID", "subnet ID", &[id]);
-            Some(zone.cloned().ok_or_else(error)?)
-        }
-    };
-    let by_name = match params.text("Placement.AvailabilityZone") {
-        None => None,
-        Some(name) => {
-            let zone = context.place.zone(name).cloned();
-            Some(zone.ok_or_else(|| {
-                ApiError::new(
-                    "InvalidParameterValue",
-                    format!("Invalid availability zone: [{name}]"),
-                )
-            })?)
-        }
-    };
-    match (by_subnet, by_name) {
-        (Some(subnet), Some(name)) if subnet != name => Err(ApiError::new(
-            "InvalidParameterValue",
-            format!(
-                "The availability zone '{}' does not match that of the specified subnet",
-                name.name
-            ),
-        )),
-        (subnet, name) => Ok(subnet.or(name)),
-    }
-}
-
-fn groups(
-    context: &mut Context<'_>,
-    params: &Params,
-    interface: Option<&Params>,
-) -> Result<Vec<String>, ApiError> {
-    let ids = interface.unwrap_or(params).texts("SecurityGroupId");
-    if ids.is_empty() {
-        return Ok(vec![context.place.default_group(context.account)]);
-    }
-    for id in &ids {
-        check_id("sg", "InvalidGroupId", id)?;
-        let known = context.region.groups.get(*id).cloned();
-        if known.is_none_or(|group| context.look(&group).is_none()) {
-            return Err(ApiError::new(
-                "InvalidGroup.NotFound",
-                format!(
-                    "The security group '{id}' does not exist in VPC '{}'",
-                    context.place.vpc(context.account)
-                ),
-            ));
-        }
-    }
-    Ok(ids.into_iter().map(str::to_owned).collect())
 }
 
 fn spot(params: &Params) -> Result<Spot, ApiError> {
@@ -648,73 +383,4 @@ fn metadata(params: &Params) -> Result<MetadataOptions, ApiError> {
         endpoint: text("HttpEndpoint").unwrap_or("enabled").to_owned(),
         instance_tags: text("InstanceMetadataTags") == Some("enabled"),
     })
-}
-
-fn disks(context: &Context<'_>, params: &Params, image: &Image) -> Result<Vec<Disk>, ApiError> {
-    let mut disks = vec![Disk {
-        device: image.root_device.clone(),
-        gib: image.root_gib,
-        kind: "gp3".to_owned(),
-        iops: None,
-        throughput: None,
-        encrypted: false,
-        kms_key: None,
-        snapshot: Some(image.snapshot(&context.place.name)),
-        goes: true,
-    }];
-    for mapping in params.list("BlockDeviceMapping") {
-        let device = mapping.required("DeviceName")?;
-        let Some(ebs) = mapping.at("Ebs") else {
-            continue;
-        };
-        if disks.iter().all(|disk| disk.device != device) {
-            disks.push(Disk {
-                device: device.to_owned(),
-                gib: 0,
-                snapshot: None,
-                ..disks[0].clone()
-            });
-        }
-        let Some(disk) = disks.iter_mut().find(|disk| disk.device == device) else {
-            continue;
-        };
-        if let Some(gib) = ebs.number("VolumeSize")? {
-            let smallest = if disk.snapshot.is_some() { disk.gib } else { 1 };
-            if gib < smallest {
-                return Err(ApiError::new(
-                    "InvalidBlockDeviceMapping",
-                    format!(
-                        "Volume of size {gib}GB is smaller than snapshot '{}', expect size >= \
-                         {smallest}GB",
-                        disk.snapshot.as_deref().unwrap_or_default()
-                    ),
-                ));
-            }
-            disk.gib = gib;
-        }
-        if disk.gib == 0 {
-            return Err(ApiError::missing("BlockDeviceMapping.Ebs.VolumeSize"));
-        }
-        if let Some(kind) = ebs.text("VolumeType") {
-            if !["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"].contains(&kind) {
-                return Err(ApiError::invalid("VolumeType", kind));
-            }
-            kind.clone_into(&mut disk.kind);
-        }
-        disk.iops = ebs.number("Iops")?.or(disk.iops);
-        if disk.iops.is_none() && disk.kind.starts_with("io") {
-            return Err(ApiError::new(
-                "MissingParameter",
-                format!(
-                    "The parameter iops must be specified for {} volumes.",
-                    disk.kind
-                ),
-            ));
-        }
-        disk.throughput = ebs.number("Throughput")?.or(disk.throughput);
-        disk.encrypted = ebs.flag("Encrypted")?.unwrap_or(disk.encrypted);
-        disk.kms_key = ebs.text("KmsKeyId").map(str::to_owned);
-        disk.goes = ebs.flag("DeleteOnTermination")?.unwrap_or(true);
-    }
-    Ok(disks)
 }
