@@ -32,6 +32,7 @@ impl StepExecutor for Children {
             fences: false,
             resumes_logs: false,
             leaves_nothing: false,
+            hides_secrets: false,
             mutual_tls: false,
             dead_man: false,
         }

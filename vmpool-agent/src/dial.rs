@@ -103,6 +103,16 @@ impl DialError {
         }
     }
 
+    /// Whoever listens there does not speak what was offered.
+    pub(crate) fn other_protocol(&self) -> bool {
+        let Self::Handshake { source, .. } = self else {
+            return false;
+        };
+        let error = source.get_ref().and_then(|error| error.downcast_ref());
+        let no_protocol = rustls::AlertDescription::NoApplicationProtocol;
+        error == Some(&rustls::Error::AlertReceived(no_protocol))
+    }
+
     /// The host answered that nobody listens there.
     pub(crate) fn nobody_listens(&self) -> bool {
         matches!(self, Self::Connect { source, .. }

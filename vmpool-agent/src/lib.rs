@@ -5,6 +5,9 @@
 //!   ([`AgentLink`](vmpool_core::AgentLink));
 //! - [`AgentExecutor`]: runs steps over those connections
 //!   ([`StepExecutor`](vmpool_core::StepExecutor));
+//! - [`LiteEngineExecutor`]: the same by the incumbent's JSON, for agents that
+//!   know nothing else, and [`ThrowAway`], what their machines are born with;
+//! - [`MachineExecutor`]: either, as the machine's agent has it;
 //! - [`peer_server`], [`peer_client`]: how runners of the deployment know each other.
 //!
 //! ```
@@ -29,7 +32,9 @@ mod connection;
 mod dial;
 mod enrol;
 mod executor;
+mod incumbent;
 mod link;
+mod machines;
 mod peer;
 mod reason;
 mod tls;
@@ -37,5 +42,7 @@ mod tls;
 pub use authority::{Authority, AuthorityError};
 pub use config::LinkConfig;
 pub use executor::AgentExecutor;
+pub use incumbent::{LiteEngineExecutor, ThrowAway};
 pub use link::Agents;
+pub use machines::MachineExecutor;
 pub use peer::{peer_client, peer_server};

@@ -137,6 +137,8 @@ pub struct Guarantees {
     pub resumes_logs: bool,
     /// A step that is over leaves no process behind (P10).
     pub leaves_nothing: bool,
+    /// Values of secrets do not show in logs (P11).
+    pub hides_secrets: bool,
     /// Only a runner's certificate is obeyed (P12).
     pub mutual_tls: bool,
     /// The dead-man's clocks run on the machine (P1).

@@ -31,6 +31,7 @@ use vmpool_core::{Attempt, DeploymentId, MachineId, OrderId, SecretBytes};
 
 use self::file::Material;
 use self::seal::Derived;
+use crate::incumbent::ThrowAway;
 
 /// How long a runner's certificate is good for. A new one is made when half of
 /// it is over.
@@ -176,6 +177,19 @@ impl Authority {
     /// The enrolment secret of an order's attempt: the same each time.
     pub(crate) fn secret(&self, order: &OrderId, attempt: Attempt) -> SecretBytes {
         self.derived.secret(order, attempt)
+    }
+
+    /// The throw-away CA of a machine of the incumbent's scheme: the same keys
+    /// each time.
+    ///
+    /// # Errors
+    /// The library failed at a key or a certificate.
+    pub fn throw_away(
+        &self,
+        order: &OrderId,
+        attempt: Attempt,
+    ) -> Result<ThrowAway, AuthorityError> {
+        ThrowAway::from_secret(&self.secret(order, attempt), SystemTime::now())
     }
 
     /// Encrypts `request`, bound to its order and attempt.

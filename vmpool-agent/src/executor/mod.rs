@@ -26,7 +26,7 @@ use crate::connection::{Http2, MAX_REQUEST};
 use crate::link::{Agents, Fate, Kept};
 
 /// How many calls in a row may break without any progress.
-const TRIES: u32 = 5;
+pub(crate) const TRIES: u32 = 5;
 
 /// How long a call that broke waits for its connection to break as well. When
 /// that stays whole, it is the pause before the next try.
@@ -49,28 +49,10 @@ impl AgentExecutor {
     }
 
     async fn reach(&self, lease: &Lease, attempted: &str) -> Result<Arc<Kept>, ExecutorError> {
-        self.agents
-            .reach(lease.machine(), lease.term())
+        let reached = self.agents.reach(lease.machine(), lease.term());
+        reached
             .await
-            .map_err(|error| match error {
-                LinkError::Fenced {
-                    machine,
-                    theirs,
-                    ours,
-                } => ExecutorError::Refused {
-                    machine,
-                    attempted: attempted.to_owned(),
-                    reason: format!("it obeys term {theirs}, ours is {ours}"),
-                },
-                LinkError::Unreachable { machine, reason }
-                | LinkError::Enrolment { machine, reason } => {
-                    ExecutorError::MachineLost { machine, reason }
-                }
-                error => ExecutorError::MachineLost {
-                    machine: lease.machine_id().clone(),
-                    reason: error.to_string(),
-                },
-            })
+            .map_err(|error| not_reached(error, lease, attempted))
     }
 
     /// Makes one call until it is answered.
@@ -123,6 +105,7 @@ impl StepExecutor for AgentExecutor {
             fences: true,
             resumes_logs: true,
             leaves_nothing: true,
+            hides_secrets: true,
             mutual_tls: true,
             dead_man: true,
         }
@@ -193,9 +176,31 @@ impl StepExecutor for AgentExecutor {
     }
 }
 
+/// What it means that the lease's machine was not reached.
+pub(crate) fn not_reached(error: LinkError, lease: &Lease, attempted: &str) -> ExecutorError {
+    match error {
+        LinkError::Fenced {
+            machine,
+            theirs,
+            ours,
+        } => ExecutorError::Refused {
+            machine,
+            attempted: attempted.to_owned(),
+            reason: format!("it obeys term {theirs}, ours is {ours}"),
+        },
+        LinkError::Unreachable { machine, reason } | LinkError::Enrolment { machine, reason } => {
+            ExecutorError::MachineLost { machine, reason }
+        }
+        error => ExecutorError::MachineLost {
+            machine: lease.machine_id().clone(),
+            reason: error.to_string(),
+        },
+    }
+}
+
 /// What has become of a connection over which a call broke. An error where
 /// another call is no use, because the machine was given up here.
-async fn fate(kept: &Kept, lease: &Lease) -> Result<Fate, ExecutorError> {
+pub(crate) async fn fate(kept: &Kept, lease: &Lease) -> Result<Fate, ExecutorError> {
     let fate = kept.fate(SETTLE).await;
     if fate == Fate::ClosedHere {
         return Err(ExecutorError::MachineLost {

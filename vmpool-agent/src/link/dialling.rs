@@ -12,7 +12,7 @@ use vmpool_core::agent::enrolment::SERVE_ALPN;
 use vmpool_core::{AgentReport, KeyHash, LinkError, Machine, PinError, PinKey, Term};
 use vmpool_proto::agent::v1::OpenRequest;
 
-use super::kept::Kept;
+use super::kept::{Kept, Protocol};
 use super::renewal::Renewal;
 use super::slot::Slot;
 use crate::authority::Authority;
@@ -80,21 +80,27 @@ impl Wait {
 }
 
 /// Why one attempt came to nothing.
-enum Failure {
+pub(super) enum Failure {
     /// Dialling again can't mend it.
     Final(LinkError),
     /// It may.
     Passing {
         reason: String,
         nobody_listens: bool,
+        other_protocol: bool,
     },
 }
 
 impl Failure {
-    fn passing(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(super) fn passing(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::because(reason::chain(error))
+    }
+
+    pub(super) fn because(reason: String) -> Self {
         Self::Passing {
-            reason: reason::chain(error),
+            reason,
             nobody_listens: false,
+            other_protocol: false,
         }
     }
 }
@@ -103,6 +109,7 @@ impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         Self::Passing {
             nobody_listens: error.nobody_listens(),
+            other_protocol: error.other_protocol(),
             reason: reason::chain(&error),
         }
     }
@@ -128,6 +135,7 @@ impl Dialling<'_> {
                 Err(Failure::Passing {
                     reason,
                     nobody_listens,
+                    other_protocol: _,
                 }) => (reason, nobody_listens),
             };
             tracing::debug!(machine = %self.machine.id, %reason, "an agent was not reached");
@@ -152,7 +160,17 @@ impl Dialling<'_> {
             let report = self.open(&kept).await?;
             return Ok((kept, report));
         }
-        let dialled = self.dial_enrolled(slot).await?;
+        if slot.protocol() == Some(Protocol::Incumbent) {
+            return self.meet_incumbent(slot).await;
+        }
+        let dialled = match self.dial_enrolled(slot).await {
+            // A machine that was enrolled once speaks ours.
+            Err(Failure::Passing {
+                other_protocol: true,
+                ..
+            }) if self.machine.key.is_none() => return self.meet_incumbent(slot).await,
+            dialled => dialled?,
+        };
         let key = tls::hash(&dialled.key);
         let renewal = Renewal {
             authority: Arc::clone(self.authority),
@@ -172,25 +190,15 @@ impl Dialling<'_> {
                 .renew(kept.agent())
                 .await
                 .map_err(|error| Failure::passing(&error))?;
-            return Err(Failure::Passing {
-                reason: "the machine's certificate had expired and was renewed".to_owned(),
-                nobody_listens: false,
-            });
+            let reason = "the machine's certificate had expired and was renewed";
+            return Err(Failure::because(reason.to_owned()));
         }
         let kept = self.start(slot, dialled, Some(renewal)).await?;
         let report = self.open(&kept).await?;
         if slot.keep(&kept) {
             return Ok((kept, report));
         }
-        let reason = kept
-            .end()
-            .reason()
-            .unwrap_or("the connection was closed here")
-            .to_owned();
-        Err(Failure::Passing {
-            reason,
-            nobody_listens: false,
-        })
+        Err(closed(&kept))
     }
 
     async fn start(
@@ -200,7 +208,8 @@ impl Dialling<'_> {
         renewal: Option<Renewal>,
     ) -> Result<Arc<Kept>, Failure> {
         let origin = self.place.origin.clone();
-        Kept::start(dialled, origin, slot, self.tracker, self.config, renewal)
+        let (tracker, config, protocol) = (self.tracker, self.config, Protocol::Vmpool);
+        Kept::start(dialled, protocol, origin, slot, tracker, config, renewal)
             .await
             .map_err(|error| Failure::passing(&error))
     }
@@ -299,23 +308,22 @@ impl Dialling<'_> {
 
     /// Puts our term to the agent.
     async fn open(&self, kept: &Kept) -> Result<AgentReport, Failure> {
+        if kept.protocol() == Protocol::Incumbent {
+            return self.ask_incumbent(kept).await;
+        }
         let mut agent = kept.agent();
         let open = agent.open(OpenRequest { term: self.term.0 });
-        let passing = |reason: String| Failure::Passing {
-            reason,
-            nobody_listens: false,
-        };
         match timeout(self.config.call_timeout, open).await {
-            Ok(Ok(report)) => wire::report(report.into_inner()).map_err(passing),
+            Ok(Ok(report)) => wire::report(report.into_inner()).map_err(Failure::because),
             Ok(Err(status)) => Err(match wire::fenced_by(&status) {
                 Some(theirs) => Failure::Final(LinkError::Fenced {
                     machine: self.machine.id.clone(),
                     ours: self.term,
                     theirs,
                 }),
-                None => passing(format!("open: {}", reason::status(&status))),
+                None => Failure::because(format!("open: {}", reason::status(&status))),
             }),
-            Err(_) => Err(passing("open: no answer in time".to_owned())),
+            Err(_) => Err(Failure::because("open: no answer in time".to_owned())),
         }
     }
 
@@ -332,4 +340,14 @@ impl Dialling<'_> {
             reason,
         }
     }
+}
+
+/// The connection ended before it was kept.
+pub(super) fn closed(kept: &Kept) -> Failure {
+    let reason = kept.end().reason();
+    Failure::because(
+        reason
+            .unwrap_or("the connection was closed here")
+            .to_owned(),
+    )
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use vmpool_core::StageId;
 use vmpool_proto::agent::v1::agent_client::AgentClient;
 
 use super::renewal::Renewal;
@@ -19,6 +20,7 @@ use super::slot::Slot;
 use crate::config::LinkConfig;
 use crate::connection::{self, Http2, Http2Error, MAX_ANSWER, MAX_REQUEST, Tasks};
 use crate::dial::Dialled;
+use crate::incumbent::Requests;
 use crate::reason;
 
 /// An open connection. It closes when the last holder drops it.
@@ -26,9 +28,22 @@ use crate::reason;
 pub(crate) struct Kept {
     http: Http2,
     origin: Uri,
+    protocol: Protocol,
+    tasks: Tasks,
+    /// By the incumbent's protocol: the stage that the agent was seen to have.
+    stage: OnceLock<StageId>,
     end: Arc<End>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
+}
+
+/// What an agent speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// vmpool's own.
+    Vmpool,
+    /// The incumbent's JSON.
+    Incumbent,
 }
 
 /// What has become of a connection.
@@ -66,6 +81,7 @@ impl Kept {
     /// a `renewal` the machine's certificate is left as it is.
     pub(super) async fn start(
         dialled: Dialled,
+        protocol: Protocol,
         origin: Uri,
         slot: &Arc<Slot>,
         tracker: &TaskTracker,
@@ -85,6 +101,9 @@ impl Kept {
         let kept = Arc::new(Self {
             http,
             origin,
+            protocol,
+            tasks: tasks.clone(),
+            stage: OnceLock::new(),
             end: Arc::clone(&end),
             stop,
             _stop_on_drop: stop_on_drop,
@@ -116,6 +135,34 @@ impl Kept {
         AgentClient::with_origin(self.http.clone(), self.origin.clone())
             .max_decoding_message_size(MAX_ANSWER)
             .max_encoding_message_size(MAX_REQUEST)
+    }
+
+    /// What its agent speaks.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// What sends requests of the incumbent's protocol.
+    pub(crate) fn requests(&self) -> Requests {
+        Requests {
+            http: self.http.clone(),
+            origin: self.origin.clone(),
+        }
+    }
+
+    /// Tasks that end with the connection.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// See [`crate::incumbent`]: the agent at the other end has this stage.
+    pub(crate) fn has_stage(&self, stage: &StageId) -> bool {
+        self.stage.get() == Some(stage)
+    }
+
+    pub(crate) fn set_stage(&self, stage: &StageId) {
+        // A machine has one stage; the connection ends before its agent does.
+        let _ = self.stage.set(stage.clone());
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The runner's connections to its agents: one kept open to each machine.
 //!
-//! `open` makes a connection ([`dialling`]), [`slot`] holds what is known of a
+//! `open` makes a connection ([`dialling`], and [`theirs`] to agents that speak
+//! the incumbent's protocol), [`slot`] holds what is known of a
 //! machine, [`kept`] is an open connection, which sees to its certificate's
 //! [`renewal`] by itself.
 //!
@@ -12,6 +13,7 @@ mod dialling;
 mod kept;
 mod renewal;
 mod slot;
+mod theirs;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,12 +29,12 @@ use vmpool_core::agent::{Bootstrap, Clocks};
 use vmpool_core::pool::RequestHash;
 use vmpool_core::{
     AgentLink, AgentReport, Attempt, Clock, Health, LinkError, Machine, MachineId, OrderId, PinKey,
-    SecretBytes, Term,
+    SecretBytes, StepId, Term,
 };
 use vmpool_proto::agent::v1::RenewRequest;
 
 use self::dialling::{Dialling, Patience};
-pub(crate) use self::kept::{Fate, Kept};
+pub(crate) use self::kept::{Fate, Kept, Protocol};
 use self::slot::Slot;
 use crate::authority::Authority;
 use crate::config::LinkConfig;
@@ -115,6 +117,23 @@ impl Agents {
                 .await?
                 .0,
         )
+    }
+
+    /// What the machine's agent speaks. It is asked where it was never met.
+    pub(crate) async fn protocol(
+        &self,
+        machine: &Machine,
+        term: Term,
+    ) -> Result<Protocol, LinkError> {
+        match self.slot(&machine.id).protocol() {
+            Some(protocol) => Ok(protocol),
+            None => Ok(self.reach(machine, term).await?.protocol()),
+        }
+    }
+
+    /// Cancelled when the step is, where the agent can't be told that.
+    pub(crate) fn step(&self, machine: &MachineId, step: &StepId) -> CancellationToken {
+        self.slot(machine).step(step)
     }
 
     fn slot(&self, id: &MachineId) -> Arc<Slot> {
@@ -218,6 +237,10 @@ impl AgentLink for Agents {
         let slot = self.0.slots.lock().get(id).cloned();
         let kept = slot.and_then(|slot| slot.current());
         let kept = kept.ok_or_else(|| unreachable("no connection is open".to_owned()))?;
+        if kept.protocol() == Protocol::Incumbent {
+            // It has no clocks that could be put off.
+            return Ok(());
+        }
         let mut agent = kept.agent();
         let renew = agent.renew(RenewRequest { term: term.0 });
         match timeout(self.0.config.call_timeout, renew).await {

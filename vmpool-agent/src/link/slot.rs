@@ -3,6 +3,7 @@
 //! Connection and health change together, under one lock: whoever sees
 //! [`Health::Answering`] finds the connection that answers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use vmpool_core::{Clock, Health, KeyHash, MachineId};
+use vmpool_core::{Clock, Health, KeyHash, MachineId, StepId};
 
-use super::kept::{End, Kept};
+use super::kept::{End, Kept, Protocol};
 
 /// How exactly [`Health::Answering::at`] is kept.
 const HEARD_EVERY: Duration = Duration::from_millis(500);
@@ -31,7 +32,12 @@ pub(super) struct Slot {
 struct State {
     key: Option<KeyHash>,
     current: Option<Arc<Kept>>,
+    /// What its agent spoke when it was last met.
+    protocol: Option<Protocol>,
     trouble: Option<String>,
+    /// Steps of the incumbent's protocol, whose ends are given up when they
+    /// are cancelled: its agent can't be told.
+    steps: HashMap<StepId, CancellationToken>,
 }
 
 impl Slot {
@@ -68,6 +74,17 @@ impl Slot {
         self.state.lock().key = Some(key);
     }
 
+    /// What its agent speaks, if one was met.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        self.state.lock().protocol
+    }
+
+    /// Cancelled when the step is.
+    pub(super) fn step(&self, id: &StepId) -> CancellationToken {
+        let mut state = self.state.lock();
+        state.steps.entry(id.clone()).or_default().clone()
+    }
+
     /// What kept the last attempt from connecting.
     pub(super) fn trouble(&self) -> Option<String> {
         self.state.lock().trouble.clone()
@@ -97,6 +114,7 @@ impl Slot {
             return false;
         }
         state.current = Some(Arc::clone(kept));
+        state.protocol = Some(kept.protocol());
         state.trouble = None;
         self.health.send_replace(Health::Answering {
             at: self.clock.now(),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The answer of `GET /healthz`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,7 @@ json! {
         /// It is over; not for a step in the background.
         pub exited: bool,
         /// 255 where it could not be carried out, -1 where a signal ended it.
+        #[serde(deserialize_with = "exit_code")]
         pub exit_code: i32,
         /// Why it failed.
         pub error: String,
@@ -102,6 +104,15 @@ json! {
         /// For whom, if not as was agreed.
         pub audience_override: String,
     }
+}
+
+/// Windows has exit codes without a sign, above what the type holds: they are
+/// read as Windows itself shows them, with one.
+fn exit_code<'de, D: Deserializer<'de>>(from: D) -> Result<i32, D::Error> {
+    let code = i64::deserialize(from)?;
+    let bits = u32::try_from(code).map(u32::cast_signed);
+    bits.or_else(|_| i32::try_from(code))
+        .map_err(|_| Error::custom(format_args!("{code} is no exit code")))
 }
 
 /// The answer of `/destroy`.

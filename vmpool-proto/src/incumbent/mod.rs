@@ -1,7 +1,7 @@
 //! The JSON that the incumbent's agent takes and gives, for both ends of it.
 //!
 //! Names and shapes are the incumbent's. How its program reads and writes JSON
-//! is in [`decode`] and [`encode`]; what the fields mean is in their
+//! is in [`decode()`] and [`encode()`]; what the fields mean is in their
 //! documentation. Nothing here waits, looks at anything, or decides.
 //!
 //! Invariants:

@@ -103,6 +103,24 @@ fn answers_are_indented_escaped_and_leave_out_what_is_nothing() {
 }
 
 #[test]
+fn an_exit_code_of_windows_keeps_its_bits() {
+    let read = |code: &str| {
+        let body = format!(r#"{{"exited":true,"exit_code":{code}}}"#);
+        decode::<PollStepAnswer>(body.as_bytes()).map(|answer| answer.exit_code)
+    };
+    for (written, code) in [
+        ("3221225477", -1_073_741_819),
+        ("4294967295", -1),
+        ("-1", -1),
+        ("255", 255),
+        ("null", 0),
+    ] {
+        assert_eq!(read(written).expect(written), code);
+    }
+    assert!(read("4294967296").is_err());
+}
+
+#[test]
 fn a_request_reads_as_it_was_written() {
     let request = StartStepRequest {
         id: "a".into(),

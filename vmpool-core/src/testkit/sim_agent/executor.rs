@@ -140,6 +140,7 @@ impl StepExecutor for SimExecutor {
             fences: true,
             resumes_logs: true,
             leaves_nothing: true,
+            hides_secrets: true,
             mutual_tls: true,
             dead_man: true,
         }
