@@ -8,6 +8,7 @@
 //! The folder is there, with the machine's tags, before any process is: a
 //! launch that breaks off leaves nothing that a listing does not show (P1).
 
+use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
@@ -22,30 +23,43 @@ use vmpool_core::{
 
 use crate::error::failed;
 use crate::hash::hash;
-use crate::provider::Host;
+use crate::provider::{AgentOf, Host};
 use crate::root::machine_id;
 
 /// How often a folder that exists and then does not is looked for again.
 const TRIES: usize = 3;
 
-/// `clocks` are the provider's own, where it has some.
+/// What kept an agent that is another program from being described.
+#[derive(Debug, thiserror::Error)]
+#[error("describe the agent's program")]
+struct Refused(#[source] Box<dyn Error + Send + Sync>);
+
+/// `clocks` are the provider's own, where it has some, and so is what tells
+/// which program the agent is.
 pub(crate) fn render(
     draft: &OrderDraft<'_>,
     clocks: Option<Clocks>,
+    agent: Option<&AgentOf>,
 ) -> Result<SecretBytes, ProviderError> {
     let mut bootstrap = draft.bootstrap.clone();
     bootstrap.clocks = clocks.unwrap_or(bootstrap.clocks);
+    let attempted = || format!("render order {}", draft.tags.order);
+    let program = agent.map(|agent| agent(draft.bootstrap)).transpose();
+    let program = program.map_err(|error| {
+        ProviderError::new(ErrorKind::BadSpec, attempted()).because(Refused(error))
+    })?;
+    if program.is_some() {
+        // It does not enrol, and its CA's key follows from this.
+        bootstrap.secret = SecretBytes::new([]);
+    }
     let request = Request {
         tags: draft.tags.clone(),
         bootstrap,
+        program,
     };
-    request.to_bytes().map_err(|error| {
-        ProviderError::new(
-            ErrorKind::BadSpec,
-            format!("render order {}", draft.tags.order),
-        )
-        .because(error)
-    })
+    request
+        .to_bytes()
+        .map_err(|error| ProviderError::new(ErrorKind::BadSpec, attempted()).because(error))
 }
 
 /// Launches the order's machines, one after the other.
@@ -135,7 +149,7 @@ fn begin(
 ) -> Result<Option<SocketAddr>, ProviderError> {
     let io_failed = |error| failed(format!("launch machine {id}"), error);
     // Bound here, so that the address is known and may be dialled at once.
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_failed)?;
+    let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_failed)?;
     let address = listener.local_addr().map_err(io_failed)?;
     let record = Record {
         tags: request.tags.clone(),
@@ -145,6 +159,11 @@ fn begin(
         return Ok(None);
     };
     let attached = request.bootstrap.clocks.attached;
+    if request.program.is_some() {
+        // Another program makes its port itself: this one is given free for
+        // it, and what is handed over in its place is never dialled.
+        listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_failed)?;
+    }
     let links = Links {
         listener: &listener,
         lock: &lock,

@@ -37,6 +37,7 @@ mod terminate;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use error::LocalError;
+pub use lite_engine::supervisor::Program;
 pub use provider::{AgentCommand, LocalProvider};
 
 /// [`run_agent_if_asked`] was called: this program can be its own agent.

@@ -1,5 +1,7 @@
 //! The provider: a pool's calls, carried out on threads that may block.
 
+use std::error::Error;
+use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind as IoKind, PipeReader, PipeWriter};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lite_engine::supervisor::THIS_PROGRAM;
+use lite_engine::supervisor::{Folder, Program, THIS_PROGRAM};
 use parking_lot::Mutex;
 use tokio::process::Child;
 use tokio::task::spawn_blocking;
-use vmpool_core::agent::Clocks;
+use vmpool_core::agent::{Bootstrap, Clocks};
 use vmpool_core::{
     Capabilities, ErrorKind, LaunchOrder, LaunchOutcome, Listing, MachineId, OrderDraft, Owner,
     Provider, ProviderError, SecretBytes, Terminating,
@@ -42,10 +44,25 @@ pub enum AgentCommand {
 ///
 /// Called within a tokio runtime that has its I/O enabled. Dropping the provider
 /// ends its attached machines and leaves the others alone.
-#[derive(Debug)]
 pub struct LocalProvider {
     host: Arc<Host>,
+    /// Tells agents of one program from those of another.
+    spec: Arc<str>,
     clocks: Option<Clocks>,
+    agent: Option<Box<AgentOf>>,
+}
+
+/// Describes the program that is the agent of a machine which is born so.
+pub(crate) type AgentOf =
+    dyn Fn(&Bootstrap) -> Result<Program, Box<dyn Error + Send + Sync>> + Send + Sync;
+
+impl fmt::Debug for LocalProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalProvider")
+            .field("host", &self.host)
+            .field("clocks", &self.clocks)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the calls share.
@@ -53,7 +70,6 @@ pub struct LocalProvider {
 pub(crate) struct Host {
     pub(crate) root: Root,
     pub(crate) program: PathBuf,
-    spec: Arc<str>,
     /// What attached machines watch; nobody ever writes to it.
     pub(crate) lifeline: PipeReader,
     /// Closes when the provider is dropped, or the kernel does it. No child inherits it.
@@ -99,13 +115,42 @@ impl LocalProvider {
             host: Arc::new(Host {
                 root: Root::open(root)?,
                 program,
-                spec,
                 lifeline,
                 _held: held,
                 children: Mutex::default(),
             }),
+            spec,
             clocks: None,
+            agent: None,
         })
+    }
+
+    /// The agents of its machines are another program, one that speaks the
+    /// incumbent's protocol, as `agent` says for each order; `spec` tells that
+    /// program from others. Each order is for one machine then, because what
+    /// `agent` gives is one machine's.
+    ///
+    /// Such an agent has no dead-man's clocks.
+    #[must_use]
+    pub fn with_program(
+        mut self,
+        spec: &str,
+        agent: impl Fn(&Bootstrap) -> Result<Program, Box<dyn Error + Send + Sync>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.agent = Some(Box::new(agent));
+        let both = hash(&[self.spec.as_bytes(), spec.as_bytes()]);
+        self.spec = format!("local-{both:016x}").into();
+        self
+    }
+
+    /// The disk of a machine of the provider with this root, or of one without:
+    /// the directory in which its agent is started, and which goes with it.
+    pub fn disk(root: Option<&Path>, machine: &MachineId) -> PathBuf {
+        let root = root.map_or_else(Root::usual, Path::to_owned);
+        Folder::at(root.join(machine.as_str())).state_dir()
     }
 
     /// Its machines are born with these dead-man's clocks, whatever the
@@ -186,17 +231,17 @@ impl Host {
 impl Provider for LocalProvider {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            max_batch: MAX_BATCH,
+            max_batch: if self.agent.is_some() { 1 } else { MAX_BATCH },
             suspend: false,
             spot: false,
             consistency_window: Duration::ZERO,
-            spec: Arc::clone(&self.host.spec),
+            spec: Arc::clone(&self.spec),
             places: Vec::new(),
         }
     }
 
     fn render(&self, draft: &OrderDraft<'_>) -> Result<SecretBytes, ProviderError> {
-        launch::render(draft, self.clocks)
+        launch::render(draft, self.clocks, self.agent.as_deref())
     }
 
     /// # Cancel safety

@@ -13,6 +13,7 @@
 //!     clocks: {boot: 30m, idle: 10m, stage_grace: 60m}
 //!     deadlines: {acquire: 10m, stage: 12h}
 //!     max_age: 72h
+//!     agent: [/usr/bin/lite-engine, server]   # speaks the incumbent's protocol
 //! ```
 //!
 //! The format is a foreign one: a key that is unknown is a warning that names
@@ -67,7 +68,7 @@ const PLATFORM: Keys = Keys {
     ignored: &[],
 };
 const LOCAL: Keys = Keys {
-    known: &["root", "clocks", "deadlines", "max_age"],
+    known: &["root", "clocks", "deadlines", "max_age", "agent"],
     own: &[],
     ignored: &[],
 };
@@ -157,6 +158,9 @@ pub struct LocalSpec {
     pub deadlines: PoolDeadlines,
     /// A machine is replaced before this age.
     pub max_age: Option<Duration>,
+    /// The command of an agent that speaks the incumbent's protocol, which
+    /// `--env-file` and a file follow. Empty: the machines have vmpool's own.
+    pub agent: Vec<String>,
 }
 
 /// How long anything of a pool may take. What is `None` has its default.
@@ -336,6 +340,7 @@ fn local(r: &mut Reader, at: &At<'_>) -> Option<LocalSpec> {
     let mut spec = LocalSpec {
         root: fields.read(r, "root", directory),
         max_age: fields.read(r, "max_age", |r, at| r.duration(at)),
+        agent: fields.read(r, "agent", agent).unwrap_or_default(),
         ..LocalSpec::default()
     };
     fields.read(r, "clocks", |r, at| {
@@ -349,6 +354,29 @@ fn local(r: &mut Reader, at: &At<'_>) -> Option<LocalSpec> {
         spec.deadlines = deadlines;
     }
     Some(spec)
+}
+
+fn agent(r: &mut Reader, at: &At<'_>) -> Option<Vec<String>> {
+    let items = r.items(at, "a list of a program and its arguments")?;
+    let words: Vec<_> = items.iter().filter_map(|item| r.text(item)).collect();
+    if !words
+        .first()
+        .is_some_and(|program| program.starts_with('/'))
+    {
+        r.error(
+            at,
+            "expected the absolute path of a program, and its arguments",
+        );
+        return None;
+    }
+    r.warn(
+        at,
+        "an agent of the incumbent's protocol does less: after its restart its steps are lost \
+         with their logs (P4), it may leave processes of a step (P10), shows secrets in logs \
+         unless it is lite-engine (P11), obeys whoever has its own key (P12), and outlives its \
+         runners",
+    );
+    Some(words)
 }
 
 fn directory(r: &mut Reader, at: &At<'_>) -> Option<PathBuf> {

@@ -27,6 +27,12 @@ pub(super) fn run(machine: MachineId, agent: fn(AgentConfig) -> ExitCode) -> io:
         return Err(io::Error::other("its supervisor is gone"));
     }
     dup2_stdin(File::open("/dev/null")?)?;
+    let folder = Folder::at(message.folder);
+    if let Some(program) = message.request.program {
+        let record = folder.record()?;
+        let record = record.ok_or_else(|| io::Error::other("the machine has no record"))?;
+        return Err(program.take_over(&folder.state_dir(), record.address));
+    }
     // What `ps` and `top` show; a name too long is cut.
     let _ = nix::sys::prctl::set_name(c"lite-engine");
 
@@ -35,7 +41,7 @@ pub(super) fn run(machine: MachineId, agent: fn(AgentConfig) -> ExitCode) -> io:
     Ok(agent(AgentConfig {
         machine,
         bootstrap: message.request.bootstrap,
-        state_dir: Folder::at(message.folder).state_dir(),
+        state_dir: folder.state_dir(),
         listener: TcpListener::from(listener),
     }))
 }

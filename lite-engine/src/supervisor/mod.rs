@@ -31,6 +31,7 @@ mod console;
 mod ending;
 mod folder;
 mod handover;
+mod program;
 mod purge;
 mod request;
 mod watch;
@@ -45,6 +46,7 @@ pub use census::{Census, Supervisor, await_supervisors, kill_machine};
 pub use ending::{AgentExit, Ending, OnAgentDeath};
 pub use folder::{Folder, Record};
 pub use handover::{Links, THIS_PROGRAM, command, hand_over};
+pub use program::Program;
 pub use request::{Request, RequestError};
 
 use crate::config::AgentConfig;

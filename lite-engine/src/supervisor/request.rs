@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use vmpool_core::agent::{Bootstrap, Clocks};
 use vmpool_core::{Attempt, OrderId, SecretBytes, Tags};
 
+use super::program::Program;
+
 /// What every machine of an order gets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
@@ -16,6 +18,9 @@ pub struct Request {
     /// What its agent starts from.
     #[serde(with = "BootstrapForm")]
     pub bootstrap: Bootstrap,
+    /// The agent, where it is another program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
 }
 
 /// Bytes that are no request, or can't be made from one.
@@ -58,15 +63,20 @@ struct BootstrapForm {
     clocks: Clocks,
 }
 
-mod secret_bytes {
+pub(super) mod secret_bytes {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use vmpool_core::SecretBytes;
 
-    pub(super) fn serialize<S: Serializer>(secret: &SecretBytes, to: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(
+        secret: &SecretBytes,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         secret.expose().serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SecretBytes, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<SecretBytes, D::Error> {
         Vec::deserialize(from).map(SecretBytes::new)
     }
 }
@@ -99,11 +109,19 @@ mod tests {
                     ..Clocks::default()
                 },
             },
+            program: Some(Program {
+                command: vec!["/bin/agent".into()],
+                ca_pem: "ca".into(),
+                cert_pem: "cert".into(),
+                key_pem: SecretBytes::new(vec![255]),
+            }),
         };
         let read = Request::from_bytes(&request.to_bytes().expect("JSON")).expect("a request");
         assert_eq!(read.tags, request.tags);
         assert_eq!(read.bootstrap.secret, request.bootstrap.secret);
         assert_eq!(read.bootstrap.clocks, request.bootstrap.clocks);
+        let program = read.program.as_ref().expect("a program");
+        assert_eq!(program.key_pem.expose(), [255]);
         assert!(
             !format!("{read:?}").contains("255"),
             "P11: Debug shows the secret"

@@ -1,18 +1,20 @@
 //! From a pool file to the parts of a runner: each pool's settings and where
 //! its machines come from.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::unistd::geteuid;
+use vmpool_agent::ThrowAway;
 use vmpool_core::account::Account;
 use vmpool_core::agent::Clocks;
 use vmpool_core::pool::Deadlines;
 use vmpool_core::runner::PoolSource;
-use vmpool_core::{DeploymentId, Owner, PoolConfig};
-use vmpool_local::{AgentCommand, LocalProvider};
+use vmpool_core::{DeploymentId, Machine, Owner, PoolConfig, SecretBytes};
+use vmpool_local::{AgentCommand, LocalProvider, Program};
 use vmpool_pipeline::{LocalSpec, PoolDeadlines, PoolFile, PoolSpec, parse_pool_file};
 
 use crate::exit::{Exit, OrExit as _, Stopped};
@@ -81,12 +83,39 @@ pub(crate) fn provider(spec: &LocalSpec) -> anyhow::Result<LocalProvider> {
         None => LocalProvider::new(AgentCommand::ThisProgram)?,
     };
     let usual = Clocks::default();
-    Ok(provider.with_clocks(Clocks {
+    let provider = provider.with_clocks(Clocks {
         boot: spec.boot_clock.unwrap_or(usual.boot),
         idle: spec.idle_clock.unwrap_or(usual.idle),
         stage_grace: spec.stage_grace.unwrap_or(usual.stage_grace),
         attached: false,
-    }))
+    });
+    if spec.agent.is_empty() {
+        return Ok(provider);
+    }
+    let command = spec.agent.clone();
+    Ok(
+        provider.with_program(&spec.agent.join(" "), move |bootstrap| {
+            let born_with = ThrowAway::of(bootstrap)?;
+            Ok(Program {
+                command: command.clone(),
+                ca_pem: born_with.ca_pem,
+                cert_pem: born_with.agent_cert_pem,
+                key_pem: SecretBytes::new(born_with.agent_key_pem.expose().as_bytes()),
+            })
+        }),
+    )
+}
+
+/// Where steps begin on machines whose agents speak the incumbent's protocol:
+/// on the disk of their machine, with which it goes.
+pub(crate) fn workspaces(file: &PoolFile) -> impl Fn(&Machine) -> PathBuf + use<> {
+    let root = |pool: &PoolSpec| (pool.name.clone(), pool.local.root.clone());
+    let roots: HashMap<_, _> = file.pools.iter().map(root).collect();
+    move |machine| {
+        let root = roots.get(machine.pool.as_str());
+        let root = root.and_then(Option::as_deref);
+        LocalProvider::disk(root, &machine.id).join("workspace")
+    }
 }
 
 fn config(pool: &PoolSpec, owner: &Owner, deployment: &DeploymentId) -> PoolConfig {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
-use vmpool_agent::{AgentExecutor, Agents, LinkConfig};
+use vmpool_agent::{Agents, LinkConfig, LiteEngineExecutor, MachineExecutor};
 use vmpool_core::Clock;
 use vmpool_core::agent::Clocks;
 use vmpool_core::journal::Holder;
@@ -72,10 +72,12 @@ impl Shift {
             Clocks::default(),
             LinkConfig::default(),
         );
+        let theirs = LiteEngineExecutor::new(agents.clone());
+        let theirs = theirs.with_workspace(pools::workspaces(&site.pools));
         let parts = RunnerParts {
             journal,
             link: Arc::new(agents.clone()),
-            executor: Arc::new(AgentExecutor::new(agents.clone())),
+            executor: Arc::new(MachineExecutor::with(agents.clone(), theirs)),
             logs: Arc::new(site.logs.clone()),
             clock: Clock::system(),
             holder: Holder {

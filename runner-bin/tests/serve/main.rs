@@ -3,6 +3,7 @@
 mod builds;
 mod ends;
 mod fleet;
+mod incumbent;
 mod input;
 mod lost;
 mod peers;

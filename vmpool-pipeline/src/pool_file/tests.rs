@@ -49,6 +49,29 @@ instances:
 }
 
 #[test]
+fn an_agent_of_the_incumbents_protocol_is_taken_with_a_warning_of_what_it_can_not_keep() {
+    let file = read(
+        "instances: [{name: a, type: local, spec: {agent: [/bin/lite-engine, server, --state, s]}}]",
+    );
+    let command = ["/bin/lite-engine", "server", "--state", "s"];
+    assert_eq!(file.pools[0].local.agent, command);
+    let warning = file.warnings[0].to_string();
+    assert!(
+        warning.contains("spec.agent: ") && warning.contains("P12"),
+        "{warning}"
+    );
+    for command in ["[]", "[lite-engine]"] {
+        let error = refused(&format!(
+            "instances: [{{name: a, type: local, spec: {{agent: {command}}}}}]"
+        ));
+        assert!(
+            error.contains("spec.agent: expected the absolute path"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn what_a_file_leaves_out_is_as_with_the_incumbent() {
     let file = read("instances: [{name: a, type: local}, {name: b, type: local, pool: 200}]");
     let sizes: Vec<_> = file.pools.iter().map(|p| (p.warm, p.limit)).collect();
