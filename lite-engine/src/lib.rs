@@ -10,6 +10,7 @@
 //! [`holder::run_holder_if_asked`], and then [`run`].
 
 mod agent;
+mod boot;
 mod claim;
 pub mod compat;
 pub mod config;

@@ -8,6 +8,8 @@
 //! - A line is there before what it tells is acted upon: no program of a step
 //!   is executed without [`Entry::Started`].
 //! - A torn line (a full disk, a crash) spoils itself and no other.
+//! - What ran before the machine was restarted is told from what runs now: each
+//!   boot begins with an [`Entry::Booted`].
 //! - There is room for the ends of steps that filled the disk: some space is
 //!   reserved when the file is created.
 
@@ -18,7 +20,7 @@ use std::path::Path;
 
 use nix::fcntl::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
-use vmpool_core::agent::StepRecord;
+use vmpool_core::agent::{BootId, StepRecord};
 use vmpool_core::{StepId, StepOutcome};
 
 use crate::process::ProcessId;
@@ -30,6 +32,11 @@ const RESERVED: i64 = 2 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Entry {
+    /// By the host: what follows is of this boot of the machine.
+    Booted {
+        /// The boot.
+        boot: BootId,
+    },
     /// By the host: the step may be executed.
     Started {
         /// The step.

@@ -1,19 +1,19 @@
 //! The agent without its port: taken up from its directory, with a service
 //! that answers runners.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::DropGuard;
-use vmpool_core::agent::{BootId, Clocks, EndReason, Event, Settings};
+use vmpool_core::agent::{Clocks, EndReason, Event, Settings};
 
 use super::clock::MachineClock;
 use super::digest::Digests;
 use super::engine::Engine;
 use super::service::Service;
 use super::store::{Store, StoreError};
+use crate::boot;
 use crate::claim::{Claim, Protocol};
 use crate::host::{Host, HostConfig, OpenError};
 use crate::identity::{Identity, Standing};
@@ -69,12 +69,10 @@ impl Agent {
         clocks: Clocks,
         identity: Identity,
     ) -> Result<Self, TakeUpError> {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        let boot = boot.map_err(|source| TakeUpError::File {
-            attempted: "read the boot's id".into(),
+        let boot = boot::id().map_err(|source| TakeUpError::File {
+            attempted: format!("read {}", boot::PATH),
             source,
         })?;
-        let boot = BootId(boot.trim().to_owned());
         let store = Store::open(dir)?;
         let digests = Arc::new(Digests::new(&store.key()?));
         let clock = MachineClock::new(store.birth(boot.clone())?);

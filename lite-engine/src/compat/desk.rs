@@ -146,6 +146,9 @@ impl Desk {
             closing,
         }));
         let stage = desk.stage();
+        if stage.is_over() {
+            desk.finish_ending(&stage);
+        }
         for task in remains.steps {
             desk.see_to(&stage, task);
         }
@@ -157,6 +160,16 @@ impl Desk {
             remove(&path).map_err(failed("remove", &path))?;
         }
         Ok(desk)
+    }
+
+    /// Ends what an agent left that was killed while it ended the stage (P10).
+    fn finish_ending(&self, stage: &Arc<Stage>) {
+        let stage = stage.clone();
+        self.0.tasks.spawn(async move {
+            if let Err(error) = stage.host.clean_up().await {
+                tracing::error!(error = chain(&error), "end a stage after a restart");
+            }
+        });
     }
 
     /// Stops answering and waits for what is under way. The steps run on.

@@ -26,7 +26,8 @@ use vmpool_proto::incumbent::{PollStepAnswer, SetupRequest, StartStepRequest};
 
 use super::fingerprint::Fingerprint;
 use super::journal::{Entry, Journal};
-use crate::host::{Host, HostConfig, OpenError, RunningStep};
+use super::result;
+use crate::host::{Host, HostConfig, OpenError, RESTARTED, RunningStep};
 use crate::log::LogReader;
 
 /// A stage that is being opened could not be.
@@ -125,7 +126,7 @@ pub(super) struct Task {
 /// What is left to do for the steps of a stage that was found on the disk.
 #[derive(Debug, Default)]
 pub(super) struct Remains {
-    /// Steps that are not answered.
+    /// Steps that are not answered; some were never begun.
     pub(super) steps: Vec<Task>,
     /// Answered ones whose logs are not where they are wanted.
     pub(super) logs: Vec<Task>,
@@ -181,21 +182,22 @@ impl Stage {
             table.take_up(entry, &mut found);
         }
         let mut remains = Remains::default();
+        let mut never = Vec::new();
         for (id, Found { task, brought }) in found {
             let answered = task.slot.progress.borrow().end.is_some();
             let step = host.step(&id);
-            // One that the host does not know was never executed: it may be asked for again.
-            if step.is_none() && !answered {
-                continue;
-            }
             table.steps.insert(id, task.slot.clone());
+            let known = step.is_some();
             if let Some(step) = step {
                 task.slot.runs(step);
-                match (answered, brought) {
-                    (false, _) => remains.steps.push(task),
-                    (true, false) => remains.logs.push(task),
-                    (true, true) => {}
-                }
+            }
+            match (known, answered) {
+                (true, true) if !brought => remains.logs.push(task),
+                (_, true) => {}
+                // It was taken on and never executed: it is now, if it still may be.
+                (false, false) if table.over => never.push((task, "the stage has ended")),
+                (false, false) if host.was_restarted() => never.push((task, RESTARTED)),
+                (_, false) => remains.steps.push(task),
             }
         }
         let stage = Self {
@@ -206,6 +208,13 @@ impl Stage {
             asked: watch::Sender::default(),
             uploads: TaskTracker::new(),
         };
+        for (task, why) in never {
+            let end = End {
+                answer: result::failed(format!("the step was lost: {why}")),
+                epilogue: String::new(),
+            };
+            stage.answer(&task.slot, &task.request.stage_runtime_id, end);
+        }
         Ok((stage, remains))
     }
 

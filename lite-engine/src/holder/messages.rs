@@ -15,6 +15,9 @@ use crate::process::ProcessId;
 /// The agent has recorded the step: it may be executed.
 pub(crate) const GO: u8 = b'!';
 
+/// The agent has given the step up: whatever the records say, it is not executed.
+pub(crate) const NO: u8 = b'x';
+
 /// A frame longer than this is no order of ours.
 const FRAME_MAX: u32 = 64 * 1024 * 1024;
 

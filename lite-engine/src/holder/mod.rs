@@ -19,7 +19,9 @@
 //! ```
 //!
 //! Invariants:
-//! - Without `go` nothing is executed: a step that was not recorded never ran.
+//! - A step that was not recorded is never executed. One that was is executed,
+//!   also where the agent ended before it could say `go`: the next one finds it
+//!   in the records, and it runs.
 //! - The end of the agent changes nothing for a step that was let go.
 //! - The step's end is the last thing written, it is written whatever happens,
 //!   and then no process of the step is left (P10). It holds even for those that
@@ -36,7 +38,7 @@ mod nursery;
 mod returned;
 mod run;
 
-pub(crate) use messages::{GO, Order, Ready, read_frame_len, to_frame};
+pub(crate) use messages::{GO, NO, Order, Ready, read_frame_len, to_frame};
 pub use nursery::run_holder_if_asked;
 pub(crate) use nursery::{ARGUMENT, close_inherited};
 

@@ -13,7 +13,7 @@ use super::hold::{Hold, Waker, watch_signals};
 use super::messages::{GO, Order, Ready, read_frame_len, to_frame};
 use crate::limits::Group;
 use crate::process::ProcessId;
-use crate::records::{Entry, Records};
+use crate::records::{Entry, Reader, Records};
 
 /// Holds the step that the agent orders.
 pub(super) fn hold_one_step(mut agent: UnixStream) -> io::Result<()> {
@@ -37,9 +37,8 @@ pub(super) fn hold_one_step(mut agent: UnixStream) -> io::Result<()> {
     let records = Records::open(&order.host.join(RECORDS))?;
     let mut waker = Waker::open(&order.host)?;
     let hold = Hold::new(&order, step?, signals, &group, &mut waker);
-    let mut answer = [0];
-    if agent.read_exact(&mut answer).is_err() || answer != [GO] {
-        // The agent ended, or could not record it: nothing was executed.
+    if !may_go(&mut agent, &order)? {
+        // Nothing was executed.
         drop(hold);
         group.remove();
         return Ok(());
@@ -62,6 +61,19 @@ pub(super) fn hold_one_step(mut agent: UnixStream) -> io::Result<()> {
     })?;
     waker.wake();
     Ok(())
+}
+
+/// Waits for the agent's word. An agent that ended without one may have
+/// recorded the step before: then the next one counts on it.
+fn may_go(agent: &mut UnixStream, order: &Order) -> io::Result<bool> {
+    let mut answer = [0];
+    if agent.read_exact(&mut answer).is_ok() {
+        return Ok(answer == [GO]);
+    }
+    let me = ProcessId::of(Pid::this())?;
+    let recorded = Reader::open(&order.host.join(RECORDS))?.news()?;
+    let is_mine = |entry: &Entry| matches!(entry, Entry::Started { holder, .. } if *holder == me);
+    Ok(recorded.iter().any(is_mine))
 }
 
 /// The order; `None` when the agent ended, or has no use for this holder.

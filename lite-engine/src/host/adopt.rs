@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Weak};
 
-use vmpool_core::agent::StepRecord;
+use vmpool_core::agent::{BootId, StepRecord};
 use vmpool_core::{StepId, StepOutcome};
 
 use super::Shared;
@@ -15,31 +15,67 @@ use crate::log::{Progress, StepLog, beginnings};
 use crate::process::ProcessId;
 use crate::records::Entry;
 
+/// Why a step is lost that ran when the machine went down.
+pub(crate) const RESTARTED: &str = "the machine was restarted";
+
 /// What the records say of a step.
 struct Known {
     record: StepRecord,
+    /// It was let go in an earlier boot: its holder is gone, though another
+    /// process may have its pid.
+    before_restart: bool,
     /// None for a step that never had a process.
     holder: Option<ProcessId>,
     segment_bytes: u64,
     settled: Option<StepOutcome>,
 }
 
-/// All steps that were ever let go in this directory, those that run being
-/// watched. Blocks until what was left of lost ones is ended.
-pub(super) fn all(shared: &Arc<Shared>) -> io::Result<BTreeMap<StepId, RunningStep>> {
+/// What is found in a host's directory.
+pub(super) struct Found {
+    /// All steps that were ever let go there, those that run being watched.
+    pub(super) steps: BTreeMap<StepId, RunningStep>,
+    /// The machine was restarted since the directory was used last.
+    pub(super) was_restarted: bool,
+}
+
+/// Looks at what is there in this boot. Blocks until what was left of lost
+/// steps is ended.
+pub(super) fn all(shared: &Arc<Shared>, boot: BootId) -> io::Result<Found> {
     let beginnings = beginnings(&shared.logs_dir())?;
-    let news = shared.table.lock().read_news();
+    let mut news = shared.table.lock().read_news();
+    let last = news.iter().rev().find_map(|entry| match entry {
+        Entry::Booted { boot } => Some(boot.clone()),
+        _ => None,
+    });
+    let was_restarted = last.as_ref().is_some_and(|last| *last != boot);
+    if last.is_none() || was_restarted {
+        let booted = Entry::Booted { boot };
+        shared.records.add(&booted)?;
+        news.push(booted);
+    }
     let mut steps = BTreeMap::new();
     for (id, known) in fold(news) {
         steps.insert(id, adopt(shared, known, &beginnings)?);
     }
-    Ok(steps)
+    Ok(Found {
+        steps,
+        was_restarted,
+    })
 }
 
 fn fold(entries: Vec<Entry>) -> BTreeMap<StepId, Known> {
-    let mut steps = BTreeMap::new();
+    let mut steps: BTreeMap<StepId, Known> = BTreeMap::new();
+    let mut present = None;
     for entry in entries {
         match entry {
+            Entry::Booted { boot } => {
+                let before_restart = present.replace(boot.clone()).is_some_and(|was| was != boot);
+                if before_restart {
+                    for step in steps.values_mut() {
+                        step.before_restart = true;
+                    }
+                }
+            }
             Entry::Started {
                 step: record,
                 holder,
@@ -48,6 +84,7 @@ fn fold(entries: Vec<Entry>) -> BTreeMap<StepId, Known> {
                 let holder = Some(holder);
                 let known = Known {
                     record,
+                    before_restart: false,
                     holder,
                     segment_bytes,
                     settled: None,
@@ -63,6 +100,7 @@ fn fold(entries: Vec<Entry>) -> BTreeMap<StepId, Known> {
                 let known = steps.entry(record.id.clone());
                 let known = known.or_insert(Known {
                     record,
+                    before_restart: false,
                     holder: None,
                     segment_bytes: 1,
                     settled: None,
@@ -81,6 +119,7 @@ fn adopt(
 ) -> io::Result<RunningStep> {
     let Known {
         record,
+        before_restart,
         holder,
         segment_bytes,
         settled,
@@ -94,10 +133,13 @@ fn adopt(
         (Some(outcome), _) => outcome,
         (None, Some(holder)) => {
             let log = log(begin.unwrap_or(0));
-            if let Some(process) = find(holder)? {
+            let mut outcome = if before_restart {
+                lost_step(&record, RESTARTED)
+            } else if let Some(process) = find(holder)? {
                 return shared.watch(record, log, holder, process);
-            }
-            let mut outcome = shared.lose(&record, holder);
+            } else {
+                shared.lose(&record, holder)
+            };
             outcome.log_end = log.measure(log.begin())?;
             shared.record(&Entry::Settled {
                 step: record.clone(),

@@ -20,6 +20,8 @@
 //!   never executed.
 //! - The directory says everything: [`Host::open`] on it after a restart gives
 //!   the same steps, with whole logs and outcomes (P4). One host at a time has it.
+//! - After a restart of the machine no process is taken for one of before it:
+//!   steps that ran are lost, and say so; outcomes and logs of others stay.
 //! - Every step comes to an end that is told (P10): by its holder, or where
 //!   that was killed, by the host, after it has ended what was left.
 
@@ -50,12 +52,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use vmpool_core::{StepId, StepOutcome};
 
+use crate::boot;
 use crate::holder::{LOGS, RECORDS, WAKE};
 use crate::log::LogSpace;
 use crate::records::{Entry, Reader, Records};
 
 use nursery::Nursery;
 
+pub(crate) use adopt::RESTARTED;
 pub(crate) use remove::remove;
 pub use stage::{CleanupError, PlannedFile, StageError, StagePlan};
 pub(crate) use start::file_name;
@@ -108,6 +112,7 @@ pub struct OpenError {
 #[derive(Debug)]
 pub struct Host {
     shared: Arc<Shared>,
+    was_restarted: bool,
     _closes: DropGuard,
 }
 
@@ -191,8 +196,9 @@ impl Host {
             nursery: Mutex::default(),
         });
         let dir = &shared.config.dir;
-        let found = adopt::all(&shared).map_err(failed("adopt the steps in", dir))?;
-        shared.table.lock().steps = found;
+        let boot = boot::id().map_err(failed("read", Path::new(boot::PATH)))?;
+        let found = adopt::all(&shared, boot).map_err(failed("adopt the steps in", dir))?;
+        shared.table.lock().steps = found.steps;
         // For what came in meanwhile; from now on the holders say when.
         shared.look();
         let watched = shared.clone().watch_wakes(wakes);
@@ -201,8 +207,15 @@ impl Host {
             .spawn(closing.clone().run_until_cancelled_owned(watched));
         Ok(Self {
             shared,
+            was_restarted: found.was_restarted,
             _closes: closing.drop_guard(),
         })
+    }
+
+    /// The machine was restarted since a host was opened here before: its steps
+    /// are over, and what else was on its way is lost.
+    pub(crate) fn was_restarted(&self) -> bool {
+        self.was_restarted
     }
 
     /// The step with this id, running or over.

@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::Shared;
-use crate::holder::{ARGUMENT, GO, Ready, read_frame_len};
+use crate::holder::{ARGUMENT, GO, NO, Ready, read_frame_len};
 use crate::process::ProcessId;
 use crate::supervisor::MARK;
 
@@ -73,7 +73,8 @@ impl Nursery {
     }
 }
 
-/// A holder whose step was not let go. Dropping it ends it.
+/// A holder whose step was not let go. Dropping it ends it, unless its step is
+/// recorded.
 #[derive(Debug)]
 pub(super) struct Holder {
     agent: UnixStream,
@@ -124,5 +125,11 @@ impl Holder {
     pub(super) async fn let_go(mut self) {
         // Should the holder be gone by now, its watcher tells.
         let _ = self.agent.write_all(&[GO]).await;
+    }
+
+    /// Keeps the gate shut, though the step is recorded.
+    pub(super) async fn give_up(mut self) {
+        // One that is gone has executed nothing.
+        let _ = self.agent.write_all(&[NO]).await;
     }
 }

@@ -256,8 +256,14 @@ async fn let_go(shared: &Arc<Shared>, order: StepOrder) -> Result<RunningStep, F
     let log = StepLog::new(&shared.logs_dir(), &order.name, segment_bytes, 0);
     let running = find(id)
         .and_then(|found| found.ok_or_else(|| ErrorKind::NotFound.into()))
-        .and_then(|process| shared.watch(step, log, id, process))
-        .map_err(|error| Failed("watch its holder", error))?;
+        .and_then(|process| shared.watch(step, log, id, process));
+    let running = match running {
+        Ok(running) => running,
+        Err(error) => {
+            holder.give_up().await;
+            return Err(Failed("watch its holder", error));
+        }
+    };
     // It must be known before its holder has anything to tell.
     shared
         .table

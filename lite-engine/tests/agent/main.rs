@@ -2,6 +2,8 @@
 //! rules, and a client in the same process.
 
 mod fence;
+mod readers;
+mod reboot;
 mod restart;
 mod stage;
 mod steps;

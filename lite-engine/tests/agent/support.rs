@@ -68,6 +68,19 @@ impl Disk {
         Agent::take_up(&self.path().join("agent"), host, self.clocks, identity).expect("an agent")
     }
 
+    /// Makes all that was written down that of an earlier boot.
+    pub(crate) fn restart_machine(&self) {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let boot = boot.expect("the boot's id");
+        for name in ["agent/fence", "agent/birth", "host/records"] {
+            let path = self.path().join(name);
+            let told = std::fs::read_to_string(&path).expect("written before");
+            assert!(told.contains(boot.trim()), "{name}: {told}");
+            let told = told.replace(boot.trim(), "an-earlier-boot");
+            std::fs::write(path, told).expect("written");
+        }
+    }
+
     /// An agent that has, and a runner that rules it.
     pub(crate) async fn ruled(&self) -> (Agent, Runner) {
         let agent = self.agent();

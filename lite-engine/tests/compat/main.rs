@@ -15,5 +15,6 @@ mod returns;
 mod setup;
 mod steps;
 mod support;
+mod survives;
 mod tls;
 mod wire;

@@ -3,10 +3,11 @@
 use std::io::{IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::unistd::Pid;
 use vmpool_core::StepStatus;
 
 use crate::support::{EXITED_0, Machine, ended, is_alive, lines, numbers, pid, until, whole_log};
@@ -142,54 +143,98 @@ fn is_holder(pid: i32) -> bool {
     line.windows(10).any(|window| window == b"hold-steps")
 }
 
+/// A holder whose step stands at the gate, and the agent's end of its line.
+struct AtGate {
+    agent: UnixStream,
+    nursery: Child,
+    requests: UnixStream,
+    /// The holder, as the records name it.
+    holder: serde_json::Value,
+}
+
+impl AtGate {
+    /// Brings a step there that leaves a file `ran`, as an agent does.
+    fn bring(machine: &Machine) -> Self {
+        let order = serde_json::json!({
+            "id": "step", "name": "step", "host": machine.path().join("host"),
+            "command": ["touch", "ran"], "env": [["PATH", "/usr/bin:/bin"]],
+            "workdir": machine.path(), "user": null, "secrets": [], "mask": "plain",
+            "expressions": "", "secrets_file": null, "preamble": "", "timeout": null,
+            "grace": { "secs": 1, "nanos": 0 }, "detached": false,
+            "log_space": { "segment_bytes": 4096, "stage_bytes": 65536 },
+        })
+        .to_string();
+        let (requests, nursery) = UnixStream::pair().expect("a socket pair");
+        let nursery = Command::new(env!("CARGO_BIN_EXE_lite-engine"))
+            .arg("hold-steps")
+            .stdin(Stdio::from(OwnedFd::from(nursery)))
+            .spawn()
+            .expect("a nursery");
+        let (mut agent, holder) = UnixStream::pair().expect("a socket pair");
+        let sockets = [holder.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&sockets)];
+        let (fd, byte) = (requests.as_raw_fd(), [IoSlice::new(b"!")]);
+        sendmsg::<()>(fd, &byte, &rights, MsgFlags::empty(), None).expect("sent");
+        drop(holder);
+        let length = u32::try_from(order.len()).expect("short").to_be_bytes();
+        agent.write_all(&length).expect("sent");
+        agent.write_all(order.as_bytes()).expect("sent");
+        let mut length = [0; 4];
+        agent
+            .read_exact(&mut length)
+            .expect("the step stands at the gate");
+        let mut ready = vec![0; u32::from_be_bytes(length) as usize];
+        agent.read_exact(&mut ready).expect("the whole answer");
+        let ready: serde_json::Value = serde_json::from_slice(&ready).expect("JSON");
+        let gate = Self {
+            agent,
+            nursery,
+            requests,
+            holder: ready["Ok"].clone(),
+        };
+        assert!(is_alive(gate.pid()));
+        gate
+    }
+
+    fn pid(&self) -> Pid {
+        pid(&self.holder["pid"].to_string())
+    }
+
+    /// What the agent writes down before it lets the step go.
+    fn record(&self, machine: &Machine) {
+        let started = serde_json::json!({"started": {
+            "step": machine.shell("step", "touch ran").record,
+            "holder": self.holder,
+            "segment_bytes": 4096,
+        }});
+        let mut options = std::fs::OpenOptions::new();
+        let records = options
+            .append(true)
+            .open(machine.path().join("host/records"));
+        writeln!(records.expect("the records"), "{started}").expect("written");
+    }
+
+    /// The agent is killed.
+    async fn lose_agent(self) {
+        let holder = self.pid();
+        let Self {
+            agent,
+            mut nursery,
+            requests,
+            ..
+        } = self;
+        drop((agent, requests));
+        assert!(nursery.wait().expect("ended").success());
+        until("the holder's end", || !is_alive(holder)).await;
+    }
+}
+
 #[tokio::test]
 async fn p4_a_step_that_was_not_recorded_is_never_executed() {
     let machine = Machine::new();
     let host = machine.host();
-    let order = serde_json::json!({
-        "id": "step", "name": "step", "host": machine.path().join("host"), "command": ["touch", "ran"], "env": [["PATH", "/usr/bin:/bin"]],
-        "workdir": machine.path(), "user": null, "secrets": [], "mask": "plain", "expressions": "", "secrets_file": null, "preamble": "", "timeout": null,
-        "grace": { "secs": 1, "nanos": 0 }, "detached": false,
-        "log_space": { "segment_bytes": 4096, "stage_bytes": 65536 },
-    })
-    .to_string();
-
-    let (requests, nursery) = UnixStream::pair().expect("a socket pair");
-    let mut nursery = Command::new(env!("CARGO_BIN_EXE_lite-engine"))
-        .arg("hold-steps")
-        .stdin(Stdio::from(OwnedFd::from(nursery)))
-        .spawn()
-        .expect("a nursery");
-    let (mut agent, holder) = UnixStream::pair().expect("a socket pair");
-    let sockets = [holder.as_raw_fd()];
-    let rights = [ControlMessage::ScmRights(&sockets)];
-    let byte = [IoSlice::new(b"!")];
-    sendmsg::<()>(
-        requests.as_raw_fd(),
-        &byte,
-        &rights,
-        MsgFlags::empty(),
-        None,
-    )
-    .expect("sent");
-    drop(holder);
-    let length = u32::try_from(order.len()).expect("short").to_be_bytes();
-    agent.write_all(&length).expect("sent");
-    agent.write_all(order.as_bytes()).expect("sent");
-    let mut length = [0; 4];
-    agent
-        .read_exact(&mut length)
-        .expect("the step stands at the gate");
-    let mut ready = vec![0; u32::from_be_bytes(length) as usize];
-    agent.read_exact(&mut ready).expect("the whole answer");
-    let ready: serde_json::Value = serde_json::from_slice(&ready).expect("JSON");
-    let holder = pid(&ready["Ok"]["pid"].to_string());
-    assert!(is_alive(holder));
     // The agent dies before it has recorded the step.
-    drop(agent);
-    drop(requests);
-    assert!(nursery.wait().expect("ended").success());
-    until("the holder's end", || !is_alive(holder)).await;
+    AtGate::bring(&machine).lose_agent().await;
     assert!(!machine.path().join("ran").exists());
 
     host.close().await;
@@ -200,6 +245,30 @@ async fn p4_a_step_that_was_not_recorded_is_never_executed() {
         .await
         .expect("as if it was new");
     assert_eq!(ended(&step).await.status, EXITED_0);
+}
+
+#[tokio::test]
+async fn p4_a_step_that_was_recorded_runs_though_its_agent_died_before_it_let_it_go() {
+    let machine = Machine::new();
+    machine.host().close().await;
+    let gate = AtGate::bring(&machine);
+    gate.record(&machine);
+    gate.lose_agent().await;
+    assert!(machine.path().join("ran").exists());
+    let host = machine.host();
+    let step = host.step(&"step".into()).expect("adopted");
+    assert_eq!(ended(&step).await.status, EXITED_0);
+}
+
+#[tokio::test]
+async fn p9_a_step_that_its_agent_gave_up_is_not_executed_though_it_was_recorded() {
+    let machine = Machine::new();
+    machine.host().close().await;
+    let mut gate = AtGate::bring(&machine);
+    gate.record(&machine);
+    gate.agent.write_all(b"x").expect("sent");
+    gate.lose_agent().await;
+    assert!(!machine.path().join("ran").exists());
 }
 
 #[tokio::test]
