@@ -2,8 +2,9 @@
 //!
 //! A machine of [`LocalProvider`] is an agent with its own directory, session
 //! and loopback port, under a small supervisor that ends every process of the
-//! machine when it is terminated, when its agent dies, and, if it is attached,
-//! when the process that launched it is gone.
+//! machine when it is terminated, and, if it is attached, when its agent dies or
+//! the process that launched it is gone. An agent that dies on a machine that is
+//! not attached is started again; its steps go on meanwhile.
 //!
 //! **It isolates nothing.** Machines share the user, the file system, the
 //! network and the process table with each other and with whoever launched

@@ -5,4 +5,5 @@ mod harness;
 mod launching;
 mod listing;
 mod order;
+mod restarting;
 mod secrecy;
