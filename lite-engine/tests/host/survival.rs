@@ -160,6 +160,7 @@ impl AtGate {
             "command": ["touch", "ran"], "env": [["PATH", "/usr/bin:/bin"]],
             "workdir": machine.path(), "user": null, "secrets": [], "mask": "plain",
             "expressions": "", "secrets_file": null, "preamble": "", "timeout": null,
+            "limits": { "memory": null, "processes": null },
             "grace": { "secs": 1, "nanos": 0 }, "detached": false,
             "log_space": { "segment_bytes": 4096, "stage_bytes": 65536 },
         })
