@@ -249,13 +249,22 @@ impl Shared {
         };
         let (changed, followers) = {
             let mut book = self.book.lock();
-            let changed = match book.machine(id) {
-                Some(known) if known.row.version < row.version => known.row.state != row.state,
-                // What is gone stays gone, and what is newer stays.
-                _ => return Ok(Some(row)),
+            // What is gone stays gone, and what is newer stays.
+            let Some(known) = book.machine(id) else {
+                return Ok(Some(row));
             };
-            let record = record.filter(|record| book.has_stage(&record.stage.id));
+            let newer = known.row.version < row.version;
+            let changed = newer && known.row.state != row.state;
+            // A stage may be newer though its machine is not: a write of it
+            // may have been made that nobody waited for.
+            let record = record.filter(|record| {
+                let id = &record.stage.id;
+                book.stage(id).is_some() || (newer && book.has_stage(id))
+            });
             let followers = record.map(|record| book.put_stage(record.stage, Origin::Attached));
+            if !newer {
+                return Ok(Some(row));
+            }
             book.put_machine(row.clone());
             (changed, followers)
         };

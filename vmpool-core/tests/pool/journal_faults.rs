@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vmpool_core::journal::{Batch, Change, MemoryJournal, StageRow};
 use vmpool_core::pool::{AcquireError, AttachError, TryAcquireError};
+use vmpool_core::stage::StageState;
 use vmpool_core::testkit::{Call, Fault, FaultPlan, eventually};
 use vmpool_core::{AcquireRequest, Journal, Pool, PoolConfig};
 
@@ -421,6 +423,34 @@ async fn p4_a_connection_that_breaks_while_a_claim_is_written_costs_no_stage_its
         .attach(&"build-1".into())
         .await
         .expect("it has its machine");
+    world.release("build-1").await;
+    world.end().await;
+}
+
+/// A caller that goes away leaves its write on the way: it may be made after the
+/// pool was through with it.
+#[tokio::test(start_paused = true)]
+async fn p1_a_stage_of_which_a_write_was_made_that_nobody_waited_for_still_ends() {
+    let journal = Arc::new(MemoryJournal::new());
+    let config = PoolConfig::new("linux", 1, 2);
+    let world = World::on(config, FaultPlan::none(), journal.clone()).await;
+    let lease = world.lease("build-1").await;
+    let record = journal.stage(lease.stage()).await.expect("it is there");
+    let stage = record.expect("it was claimed").stage;
+    let prepares = StageRow {
+        state: StageState::Preparing,
+        version: stage.version.next(),
+        ..(*stage).clone()
+    };
+    let late = Batch {
+        at: stage.claimed_at,
+        pool: stage.pool.clone(),
+        term: lease.term(),
+        limit: None,
+        changes: vec![Change::new(Arc::new(prepares), "preparing", "a test")],
+        notes: Vec::new(),
+    };
+    journal.commit(late).await.expect("it is the next version");
     world.release("build-1").await;
     world.end().await;
 }
