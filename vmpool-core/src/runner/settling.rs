@@ -35,6 +35,12 @@ impl Settling {
 }
 
 impl Reign {
+    /// It is known whose the machines are that were found at the start, or was
+    /// waited for in vain.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settling.over.initialized()
+    }
+
     /// Waits until it is known whose the machines are that were found at the
     /// start, or for so long.
     pub(super) async fn settled(&self) {

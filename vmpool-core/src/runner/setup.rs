@@ -17,6 +17,7 @@ use super::reign::{PAUSE, Reign};
 use super::stages::{Phase, StageEntry};
 use super::{RunnerError, SetupRequest};
 use crate::executor::ExecutorError;
+use crate::id::StageId;
 use crate::pool::{AcquireError, AcquireRequest, AttachError, Lease, Pool as _, TryAcquireError};
 use crate::stage::{StageEnd, StageError, StageEvent};
 use crate::step::StageSetup;
@@ -28,9 +29,11 @@ impl Reign {
         request: &SetupRequest,
     ) -> Result<Lease, RunnerError> {
         let begun = Instant::now();
-        // Its time to wait for a machine has begun, too.
-        let patience = request.wait.unwrap_or(Duration::MAX);
-        let _ = timeout(patience, self.settled()).await;
+        if !self.is_settled() && !self.is_written(&request.stage).await {
+            // Its time to wait for a machine has begun, too.
+            let patience = request.wait.unwrap_or(Duration::MAX);
+            let _ = timeout(patience, self.settled()).await;
+        }
         let asking = Asking::new(self, request);
         let entry = &asking.entry;
         let lease = tokio::select! {
@@ -51,6 +54,12 @@ impl Reign {
             .get_or_try_init(|| self.prepare(entry, &lease, &request.setup));
         prepared.await?;
         Ok(lease)
+    }
+
+    /// The journal is known to have the stage, so it need not be looked for.
+    async fn is_written(&self, stage: &StageId) -> bool {
+        let record = self.parts.journal.stage(stage).await;
+        record.is_ok_and(|record| record.is_some())
     }
 
     async fn claim(&self, request: &SetupRequest, begun: Instant) -> Result<Lease, RunnerError> {

@@ -157,12 +157,18 @@ impl Shared {
             .map(|owned| owned.holder))
     }
 
-    /// A stage as the journal has it, once that can be complete.
+    /// A stage as the journal has it; one that it does not know is looked for
+    /// once it can be complete.
     pub(super) async fn record(
         &self,
         stage: &StageId,
     ) -> Result<Option<StageRecord>, JournalError> {
-        for reign in self.reigns() {
+        let record = self.parts.journal.stage(stage).await?;
+        let mut unsettled = self.reigns().filter(|reign| !reign.is_settled()).peekable();
+        if record.is_some() || unsettled.peek().is_none() {
+            return Ok(record);
+        }
+        for reign in unsettled {
             reign.settled().await;
         }
         self.parts.journal.stage(stage).await

@@ -1,10 +1,12 @@
 //! A runner that dies at each point of a build, and the next one on the same
 //! journal (P4): the same machine, the step's result once, the exact log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 use vmpool_core::StepStatus;
+use vmpool_core::journal::MemoryJournal;
 use vmpool_core::runner::Sharing;
 use vmpool_core::testkit::eventually;
 
@@ -197,6 +199,37 @@ async fn p10_a_step_whose_machine_was_lost_unseen_ends_though_nobody_asks_for_it
     let patience = Duration::from_secs(60);
     timeout(patience, ended).await.expect("its end is known");
     assert_eq!(world.logs.gaps(&stage("build-1"), &"hangs".into()).len(), 1);
+    world.end(at).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_a_stage_that_is_known_is_answered_for_while_other_machines_are_not_heard_yet() {
+    let mut world = World::new(2, 3);
+    let at = world.runner().await;
+    let lease = at.setup("build-1").await;
+    at.until("both are there", |status| status.ready == 2).await;
+    drop(at);
+    // The journal is lost, and a machine that nobody has is dead: only its
+    // booting deadline tells that.
+    world.rows = Arc::new(MemoryJournal::new());
+    let alive = world.provider.alive();
+    let dead = alive.iter().find(|id| *id != lease.machine_id());
+    let dead = dead.expect("one is ready");
+    world.agents.kill(dead, "its kernel panicked");
+    let at = world.runner().await;
+    at.until("its stage is known again", |status| status.claimed == 1)
+        .await;
+    let at_once = Duration::from_secs(1);
+    let again = timeout(at_once, at.setup("build-1")).await;
+    let again = again.expect("it is answered at once");
+    assert_eq!(again.machine_id(), lease.machine_id());
+    let other = timeout(at_once, at.setup("build-2")).await;
+    assert!(
+        other.is_err(),
+        "it may have a machine that is not heard yet"
+    );
+    let destroyed = timeout(at_once, at.destroy("build-1")).await;
+    destroyed.expect("it is answered at once");
     world.end(at).await;
 }
 
