@@ -354,6 +354,8 @@ impl AgentLink for SimLink {
                 }
             },
         }
+        // It may have fallen silent while that was written down.
+        self.booted(id).await;
         // Here a real agent gets its certificate: its key is pinned by now.
         self.machine(id, |machine| machine.agent.enrol(machine.now()));
         let opened = self.machine(id, |machine| {
