@@ -131,9 +131,10 @@ impl Life {
     pub(super) async fn stop_for(&self, patience: Duration, span: Duration) {
         let stopped = self.until(|state| state.stopped);
         if tokio::time::timeout(patience, stopped).await.is_err() {
-            self.unplan(Mishap::Stop);
             self.stop(true);
         }
+        // Also where it was stopped by another: nobody would let it go on.
+        self.unplan(Mishap::Stop);
         tokio::time::sleep(span).await;
         self.stop(false);
     }
