@@ -217,6 +217,7 @@ impl<'a> Run<'a> {
                         self.answer_by.get_or_insert(by);
                         polled = Box::pin(poll(&requests, &self.name, POLL_AT_THE_END));
                     }
+                    Piece::Broken(error) if self.answer.is_none() => return self.judge(error),
                     Piece::Broken(error) => return Ok(Part::Broken(error.to_string())),
                 },
                 answer = &mut polled, if self.answer.is_none() => match answer {
@@ -228,17 +229,7 @@ impl<'a> Run<'a> {
                     Err(CallError::Slow(limit)) => {
                         polled = Box::pin(poll(&requests, &self.name, limit));
                     }
-                    // It has the stage, and never got the step.
-                    Err(CallError::Refused { status: StatusCode::BAD_REQUEST, .. }) => {
-                        return Err(ExecutorError::UnknownStep {
-                            machine: self.lease.machine_id().clone(),
-                            step: self.id.clone(),
-                        });
-                    }
-                    Err(error) => return match fault(error, self.lease, &self.attempted) {
-                        Fault::Broken(reason) => Ok(Part::Broken(reason)),
-                        Fault::Final(error) => Err(error),
-                    },
+                    Err(error) => return self.judge(error),
                 },
                 () = sleep_until(late), if waits => return Ok(if ended {
                     let reason = "its output has ended, and the agent never had a result of it";
@@ -247,6 +238,25 @@ impl<'a> Run<'a> {
                     Part::Broken("the rest of its output does not come".to_owned())
                 }),
             }
+        }
+    }
+
+    /// What it means that the agent, which has the stage, gives nothing of the
+    /// step: it may never have got it.
+    fn judge(&self, error: CallError) -> Result<Part, ExecutorError> {
+        if let CallError::Refused {
+            status: StatusCode::BAD_REQUEST,
+            ..
+        } = error
+        {
+            return Err(ExecutorError::UnknownStep {
+                machine: self.lease.machine_id().clone(),
+                step: self.id.clone(),
+            });
+        }
+        match fault(error, self.lease, &self.attempted) {
+            Fault::Broken(reason) => Ok(Part::Broken(reason)),
+            Fault::Final(error) => Err(error),
         }
     }
 
