@@ -4,6 +4,11 @@
 //! of its own program, which is this one. `cargo test --test real_agent NAME`
 //! runs the scenarios whose name has NAME in it.
 
+#[path = "agents/certificates.rs"]
+mod certificates;
+#[path = "real_agent/port.rs"]
+mod port;
+
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::path::Path;
@@ -47,6 +52,21 @@ fn main() {
         "p12_an_expired_certificate_is_renewed_by_a_later_runner",
         &wanted,
         renewal,
+    );
+    run(
+        "p2_p12_the_incumbents_json_is_served_beside_grpc_on_one_connection",
+        &wanted,
+        port::beside,
+    );
+    run(
+        "p12_only_runners_of_the_deployment_are_served_whatever_they_speak",
+        &wanted,
+        port::strangers,
+    );
+    run(
+        "p11_p12_a_step_that_reads_the_whole_disk_can_not_act_as_the_runner",
+        &wanted,
+        port::thief,
     );
 }
 
@@ -306,28 +326,17 @@ impl World {
 
     /// The machine's certificate as it would be after its week.
     fn expired(&self) -> Vec<u8> {
-        let read = |path: &str| {
-            let text = std::fs::read(self.folder.path().join(path)).expect("the file");
-            pem::parse_many(text).expect("PEM")
-        };
-        let trust = read("trust/trust.pem");
-        let section = |tag: &str| {
-            let section = trust.iter().find(|section| section.tag() == tag);
-            section.expect("the section").contents()
-        };
-        let ca = section("CERTIFICATE").into();
-        let ca_key = rcgen::KeyPair::try_from(section("PRIVATE KEY")).expect("a key");
-        let issuer = rcgen::Issuer::from_ca_cert_der(&ca, ca_key).expect("the CA");
-        let key = read("state/identity/key.pem")[0].contents().to_vec();
-        let key = rcgen::KeyPair::try_from(key).expect("a key");
-        let mut parameters =
-            rcgen::CertificateParams::new([machine_name(&self.id)]).expect("a name");
-        parameters.not_after = (SystemTime::now() - Duration::from_hours(1)).into();
-        parameters
-            .signed_by(&key, &issuer)
-            .expect("a certificate")
-            .der()
-            .to_vec()
+        let key = std::fs::read(self.folder.path().join("state/identity/key.pem"));
+        let key = pem::parse(key.expect("the file")).expect("PEM");
+        let key = rcgen::KeyPair::try_from(key.contents()).expect("a key");
+        let end = SystemTime::now() - Duration::from_hours(1);
+        let ca = certificates::Ca::read(&self.folder.path().join("trust"));
+        let name = machine_name(&self.id);
+        ca.machine(
+            &name,
+            &rcgen::PublicKeyData::subject_public_key_info(&key),
+            end,
+        )
     }
 }
 

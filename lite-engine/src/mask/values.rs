@@ -5,10 +5,6 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use super::patterns::Patterns;
 use super::{MaskError, Style};
 
-/// Patterns of more bytes than this in all are matched by the slower automaton
-/// that needs a few bytes a state, instead of a full table of transitions.
-const TABLE_LIMIT: usize = 8 * 1024;
-
 /// The values of one stream, and what of it is undecided.
 pub(super) struct Values {
     style: Style,
@@ -101,15 +97,11 @@ fn build(patterns: &Patterns) -> Result<Option<AhoCorasick>, MaskError> {
     if patterns.is_empty() {
         return Ok(None);
     }
-    let bytes: usize = patterns.iter().map(Vec::len).sum();
-    let kind = if bytes <= TABLE_LIMIT {
-        AhoCorasickKind::DFA
-    } else {
-        AhoCorasickKind::ContiguousNFA
-    };
+    // A full table of transitions is no faster here, and it takes several times
+    // as long to build, which each step with output pays.
     AhoCorasick::builder()
         .match_kind(MatchKind::LeftmostLongest)
-        .kind(Some(kind))
+        .kind(Some(AhoCorasickKind::ContiguousNFA))
         .build(patterns)
         .map(Some)
         .map_err(|source| MaskError::Values {

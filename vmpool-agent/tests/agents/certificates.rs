@@ -63,6 +63,19 @@ impl Ca {
         self.issue(name, &[ExtendedKeyUsagePurpose::ClientAuth])
     }
 
+    /// What one of them had until an hour ago.
+    pub(crate) fn expired(&self, name: &str) -> Pair {
+        let key = KeyPair::generate().expect("a key");
+        let mut parameters = parameters(name, &[ExtendedKeyUsagePurpose::ClientAuth]);
+        let end = SystemTime::now() - Duration::from_hours(1);
+        parameters.not_before = (end - Duration::from_hours(24)).into();
+        parameters.not_after = end.into();
+        Pair {
+            certificate: self.sign(&parameters, &key),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        }
+    }
+
     /// A machine's certificate for a given key (SubjectPublicKeyInfo, DER).
     pub(crate) fn machine(&self, name: &str, key: &[u8], end: SystemTime) -> Vec<u8> {
         let mut parameters = parameters(name, &[ExtendedKeyUsagePurpose::ServerAuth]);

@@ -66,6 +66,14 @@ async fn p12_a_certificate_of_another_ca_is_refused() {
 }
 
 #[tokio::test]
+async fn p12_a_runners_certificate_that_is_over_is_refused() {
+    let deployment = Deployment::new();
+    let host = enrolled(&deployment).await;
+    let pair = deployment.ca().expired(deployment.authority.runner_name());
+    refused_by_both(&host, Some(&pair), "CertificateExpired").await;
+}
+
+#[tokio::test]
 async fn p12_a_certificate_without_a_purpose_is_refused() {
     let deployment = Deployment::new();
     let host = enrolled(&deployment).await;
