@@ -174,7 +174,9 @@ async fn p1_what_a_killed_supervisor_leaves_is_listed_and_terminated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_the_disk_of_a_machine_that_nobody_ended_is_removed_by_a_listing() {
     let place = Place::new();
-    let (id, _agent) = place.launch_one().await;
+    let (id, mut agent) = place.launch_one().await;
+    // From then on it has its disk.
+    agent.ask("who");
     let disk = place.root().join(id.as_str()).join("state");
     fs::create_dir_all(disk.join("closed/deep")).expect("made");
     fs::set_permissions(disk.join("closed"), fs::Permissions::from_mode(0o000)).expect("closed");
