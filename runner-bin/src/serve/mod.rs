@@ -23,6 +23,7 @@ mod grpc;
 mod http;
 mod journal;
 mod logs;
+mod manager;
 mod peer;
 pub(crate) mod pools;
 mod process;

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::args::ServeArgs;
 use super::desk::Seat;
 use super::doors::{Doors, Protocol};
+use super::manager;
 use super::peer::PeerService;
 use super::screen;
 use super::shift::{self, Shift};
@@ -65,6 +66,7 @@ async fn run(args: ServeArgs) -> Result<Exit, Stopped> {
         Some(predecessor) => replace(&site, predecessor).await.or_exit(Exit::Failed)?,
     };
     screen::first(&site);
+    manager::serves();
     let upkeep = async {
         let mut every = tokio::time::interval(UPKEEP);
         loop {
@@ -192,6 +194,9 @@ async fn stop(site: &Site, shift: Option<Shift>, signals: &mut Signals, signal: 
 /// The end of a process that was replaced: its requests are relayed until they end.
 async fn leave(site: &Site, mut serving: Serving, signals: &mut Signals) -> Exit {
     tracing::info!("the new process serves; what is in flight here is relayed to it");
+    if let Some(pid) = serving.id() {
+        manager::goes_on_as(pid);
+    }
     site.desk.seat(Seat::Successor(serving.successor.clone()));
     let relayed = async {
         site.desk.idle().await;

@@ -142,6 +142,11 @@ impl Next {
 }
 
 impl Serving {
+    /// The process id, while it lives.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Waits until it has ended.
     ///
     /// # Cancel safety
