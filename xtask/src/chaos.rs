@@ -17,6 +17,9 @@ pub(crate) struct Chaos {
     /// Where the runners keep their journal.
     #[arg(long, value_enum, default_value_t = Journal::Sqlite)]
     journal: Journal,
+    /// Which processes of machines are killed, beside runners and databases.
+    #[arg(long, value_enum, default_value_t = Aim::Everything)]
+    aim: Aim,
     /// How many at the same time.
     #[arg(long, default_value_t = 4)]
     lanes: u64,
@@ -33,11 +36,26 @@ enum Journal {
     Postgres,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Aim {
+    /// Agents, supervisors and holders, now and then.
+    Everything,
+    /// Agents alone, often: every build must end well.
+    Agents,
+    /// Holders alone, often: steps are lost, and nothing but steps.
+    Holders,
+}
+
 /// Plays them; fails where one breaks a promise.
 pub(crate) fn run(chaos: &Chaos) -> Result<()> {
     let journal = match chaos.journal {
         Journal::Sqlite => "on_sqlite",
         Journal::Postgres => "on_postgres",
+    };
+    let aim = match chaos.aim {
+        Aim::Everything => "everything",
+        Aim::Agents => "agents",
+        Aim::Holders => "holders",
     };
     let mut args = vec!["test", "--locked", "-p", "runner-bin", "--test", "chaos"];
     args.extend([journal, "--", "--nocapture"]);
@@ -45,6 +63,7 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
     command
         .env("VMPOOL_CHAOS_ROUNDS", chaos.rounds.to_string())
         .env("VMPOOL_CHAOS_SEED", chaos.seed.to_string())
+        .env("VMPOOL_CHAOS_AIM", aim)
         .env("VMPOOL_CHAOS_LANES", chaos.lanes.to_string())
         .env("VMPOOL_CHAOS_KEEP", chaos.keep.to_string());
     parts::run(&mut command)

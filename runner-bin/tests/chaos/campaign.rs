@@ -15,7 +15,7 @@ use vmpool_store::testkit::Cluster;
 use super::chronicle::Tally;
 use super::database::Database;
 use super::round::{self, Report};
-use super::schedule::{JournalKind, Schedule};
+use super::schedule::{Aim, JournalKind, Schedule};
 
 /// How many rounds, if not those of the usual test run.
 const ROUNDS: &str = "VMPOOL_CHAOS_ROUNDS";
@@ -23,6 +23,9 @@ const ROUNDS: &str = "VMPOOL_CHAOS_ROUNDS";
 const SEED: &str = "VMPOOL_CHAOS_SEED";
 /// How many at the same time.
 const LANES: &str = "VMPOOL_CHAOS_LANES";
+
+/// Which processes of machines are killed.
+const AIM: &str = "VMPOOL_CHAOS_AIM";
 
 /// Whether the directories of good rounds are kept, too.
 const KEEP: &str = "VMPOOL_CHAOS_KEEP";
@@ -95,7 +98,7 @@ async fn play(
         };
         // A task of its own, so that a test that fails by itself is one round's failure.
         let mut round = JoinSet::new();
-        let schedule = Schedule::from_seed(seed, journal);
+        let schedule = Schedule::from_seed(seed, journal, setting(AIM, Aim::Everything));
         round.spawn(round::play(schedule, database, setting(KEEP, false)));
         let report = match tokio::time::timeout(STUCK, round.join_next()).await {
             Ok(Some(Ok(report))) => Some(report),
@@ -136,7 +139,8 @@ fn tell(so_far: &str, journal: JournalKind, report: &Report) {
         JournalKind::Sqlite => "sqlite",
         JournalKind::Postgres => "postgres",
     };
-    println!("  again: cargo xtask chaos --journal {journal} --rounds 1 --seed {seed}");
+    let aim = env::var(AIM).map_or_else(|_| String::new(), |aim| format!(" --aim {aim}"));
+    println!("  again: cargo xtask chaos --journal {journal} --rounds 1 --seed {seed}{aim}");
 }
 
 /// What all rounds came to.

@@ -167,8 +167,8 @@ impl Build<'_> {
                 self.end.machine
             ));
         }
-        if let Some(harmed) = self.harm()
-            && harmed.part != Part::Holder
+        // One whose agent was killed is alive again at once.
+        if let Some(harmed) = self.harm(|part| part == Part::Supervisor)
             && record.stage.claimed_at.since(harmed.at) > KNOWN_DEAD
         {
             self.wrong(format_args!(
@@ -177,21 +177,26 @@ impl Build<'_> {
         }
     }
 
-    fn harm(&self) -> Option<Harmed> {
-        let record = self.record?;
-        self.round.chronicle.harm_of(record.stage.machine.as_str())
+    /// The first harm of this kind that was done to its machine.
+    fn harm(&self, kind: impl Fn(Part) -> bool) -> Option<Harmed> {
+        let machine = self.record?.stage.machine.as_str();
+        let harm = self.round.chronicle.harm_of(machine);
+        harm.into_iter().find(|harmed| kind(harmed.part))
     }
 
-    /// Who is told that a build can't go on is told why, and only where it is so (P3, P4).
+    /// Who is told that a build can't go on is told why, and only where it is so
+    /// (P3, P4). An agent's death is no reason: it is started again, and its
+    /// steps go on under their holders.
     fn check_reason(&self, told: &str) {
-        let Some(harmed) = self.harm() else {
+        let Some(harmed) = self.harm(|part| part != Part::Agent) else {
             return self.wrong(format_args!(
-                "P4: nothing happened to its machine, and it was told: {told}"
+                "P4: neither a holder nor the supervisor of its machine was killed, and it was \
+                 told: {told}"
             ));
         };
-        let word = match harmed.part {
-            Part::Agent | Part::Supervisor => "killed",
-            Part::Holder => "lost",
+        let word = match self.harm(|part| part == Part::Supervisor) {
+            Some(_) => "killed",
+            None => "its holder was killed",
         };
         let late = self.end.at.since(harmed.at);
         if late > TOLD_WITHIN {

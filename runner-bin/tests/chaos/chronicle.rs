@@ -105,11 +105,11 @@ impl Chronicle {
         }
     }
 
-    /// The first harm that was done to the machine.
-    pub(crate) fn harm_of(&self, machine: &str) -> Option<Harmed> {
+    /// All harm that was done to the machine.
+    pub(crate) fn harm_of(&self, machine: &str) -> Vec<Harmed> {
         let told = self.told.lock();
-        let harmed = told.harmed.iter().find(|harmed| harmed.machine == machine);
-        harmed.cloned()
+        let harmed = told.harmed.iter().filter(|it| it.machine == machine);
+        harmed.cloned().collect()
     }
 
     pub(crate) fn tally(&self) -> Tally {

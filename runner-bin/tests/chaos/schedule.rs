@@ -2,6 +2,7 @@
 //! when. Pure: the same seed gives the same schedule. How far each build is when
 //! a blow falls is up to the host.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -15,6 +16,30 @@ pub(crate) enum JournalKind {
     Sqlite,
     /// A server, and two runners.
     Postgres,
+}
+
+/// Which processes of machines are killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// All kinds, now and then.
+    Everything,
+    /// Agents and nothing else, often: every build must end well.
+    Agents,
+    /// Holders and nothing else, often: steps are lost, and nothing but steps.
+    Holders,
+}
+
+impl FromStr for Aim {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "everything" => Ok(Self::Everything),
+            "agents" => Ok(Self::Agents),
+            "holders" => Ok(Self::Holders),
+            other => Err(format!("{other} is none of everything, agents, holders")),
+        }
+    }
 }
 
 /// A round.
@@ -96,7 +121,7 @@ const STORMY: Duration = Duration::from_secs(8);
 const BEGIN: Duration = Duration::from_secs(5);
 
 impl Schedule {
-    pub(crate) fn from_seed(seed: u64, journal: JournalKind) -> Self {
+    pub(crate) fn from_seed(seed: u64, journal: JournalKind, aim: Aim) -> Self {
         let mut dice = Rng::with_seed(seed);
         let warm = dice.u32(0..=2);
         let limit = dice.u32(warm.max(2)..=5);
@@ -118,8 +143,13 @@ impl Schedule {
                 blows.sort_by_key(|blow| blow.at);
             }
         }
-        let most = if dice.u32(0..100) < 50 { 2 } else { 0 };
-        let machines = blows(&mut dice, most, MachineHarm::draw);
+        let spared = dice.u32(0..100) < 40;
+        let most = match aim {
+            Aim::Everything if spared => 0,
+            Aim::Everything => 4,
+            Aim::Agents | Aim::Holders => 8,
+        };
+        let machines = blows(&mut dice, most, |dice| MachineHarm::draw(dice, aim));
         let database = match journal {
             JournalKind::Sqlite => Vec::new(),
             JournalKind::Postgres => blows(&mut dice, 2, DatabaseHarm::draw),
@@ -185,11 +215,11 @@ impl RunnerHarm {
 }
 
 impl MachineHarm {
-    fn draw(dice: &mut Rng) -> Self {
-        let part = match dice.u32(0..100) {
-            0..60 => Part::Agent,
-            60..85 => Part::Supervisor,
-            _ => Part::Holder,
+    fn draw(dice: &mut Rng, aim: Aim) -> Self {
+        let part = match (aim, dice.u32(0..100)) {
+            (Aim::Agents, _) | (Aim::Everything, 0..60) => Part::Agent,
+            (Aim::Holders, _) | (Aim::Everything, 60..80) => Part::Holder,
+            (Aim::Everything, _) => Part::Supervisor,
         };
         Self {
             part,
@@ -232,12 +262,12 @@ fn millis(span: Duration) -> u64 {
 fn a_seed_has_one_schedule() {
     for seed in 0..100 {
         for journal in [JournalKind::Sqlite, JournalKind::Postgres] {
-            let schedule = Schedule::from_seed(seed, journal);
-            assert_eq!(schedule, Schedule::from_seed(seed, journal));
-            assert_ne!(
-                schedule.builds,
-                Schedule::from_seed(seed + 1, journal).builds
-            );
+            for aim in [Aim::Everything, Aim::Agents, Aim::Holders] {
+                let schedule = Schedule::from_seed(seed, journal, aim);
+                assert_eq!(schedule, Schedule::from_seed(seed, journal, aim));
+                let other = Schedule::from_seed(seed + 1, journal, aim);
+                assert_ne!(schedule.builds, other.builds);
+            }
         }
     }
 }
