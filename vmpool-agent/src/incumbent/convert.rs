@@ -42,9 +42,6 @@ const SIGNALLED: i32 = -1;
 /// A signal that nobody named.
 const UNKNOWN_SIGNAL: i32 = 0;
 
-/// What the kernel sends where memory runs out.
-const SIGKILL: i32 = 9;
-
 /// The id of a step there.
 pub(super) fn step_id(step: &StepId) -> String {
     id("step", step.as_str())
@@ -153,6 +150,12 @@ pub(super) fn start(step: &Step, workspace: &Path) -> Result<StartStepRequest, E
         },
         user,
         timeout: step.timeout.map_or(0, seconds),
+        // There is no word for the number of processes; the incumbent's own
+        // agent does nothing with this one either, ours does.
+        mem_limit: step
+            .limits
+            .memory
+            .map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         process_config: ProcessConfig {
             kill_process_on_context_cancel: true,
             kill_process_max_sigterm_attempts: 1,
@@ -197,7 +200,7 @@ pub(super) fn status(answer: &PollStepAnswer) -> Result<StepStatus, String> {
         return Err("the agent answered before the step's end".to_owned());
     }
     if answer.oom_killed {
-        return Ok(StepStatus::Signalled { signal: SIGKILL });
+        return Ok(StepStatus::OutOfMemory);
     }
     Ok(match answer.exit_code {
         NOT_CARRIED_OUT => not_carried_out(&answer.error),

@@ -98,7 +98,7 @@ fn a_result_is_what_its_code_and_its_text_say_together() {
         oom_killed: true,
         ..answer(137, "oom killed")
     };
-    assert_eq!(status(&oom), Ok(StepStatus::Signalled { signal: 9 }));
+    assert_eq!(status(&oom), Ok(StepStatus::OutOfMemory));
     assert!(
         status(&PollStepAnswer::default()).is_err(),
         "it has not ended"
@@ -117,6 +117,7 @@ fn a_step_goes_out_with_all_that_the_incumbent_needs() {
     step.workdir = Some("sub".into());
     step.user = Some("1000".to_owned());
     step.timeout = Some(Duration::from_millis(1500));
+    step.limits.memory = Some(64 << 20);
     let request = start(&step, workspace()).expect("a request");
     assert_eq!(request.id, "step-a%2Fb");
     assert_eq!(request.run.entrypoint, ["sh", "-c"]);
@@ -127,6 +128,7 @@ fn a_step_goes_out_with_all_that_the_incumbent_needs() {
     assert_eq!(env["E"], "");
     assert_eq!(env[KEEP_EMPTY], "true", "or E would be dropped");
     assert_eq!(request.secrets, ["t0ken"]);
+    assert_eq!(request.mem_limit, 64 << 20);
     assert_eq!(request.working_dir, "/w/sub");
     assert_eq!(request.user, "1000");
     assert_eq!(request.timeout, 2, "none too short");
