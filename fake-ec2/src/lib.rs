@@ -35,7 +35,9 @@
 //! [`Cloud`] is a state machine without clock, network or threads: a [`Call`]
 //! and the time go in, a [`Reply`] comes out, and all chance comes from one
 //! seed. [`FakeEc2`] puts HTTP around it, and one task that lets time happen
-//! and tells [`Machines`] which machines to start and to end. [`Control`]
+//! and tells [`Machines`] which machines to start and to end: none
+//! ([`Hollow`]), or processes of this host on the addresses that the API tells
+//! ([`Processes`]; our agent, by the very user data: [`AgentGuest`]). [`Control`]
 //! reaches into a running one, as does its own door under `/_fake/` for
 //! programs in other languages (`fake-ec2 --help` has examples).
 //!
@@ -102,7 +104,10 @@ pub use crate::cloud::{
 };
 pub use crate::error::ApiError;
 pub use crate::faults::{Fault, Faults, Rule};
-pub use crate::machines::{Birth, Cause, Effect, Hollow, Machines};
+pub use crate::machines::{
+    AgentGuest, Birth, Cause, Effect, File, Guest, GuestError, Hollow, Machines, Processes,
+    UserData, UserDataError,
+};
 pub use crate::params::Params;
 pub use crate::policy::Policy;
 pub use crate::record::{CallRecord, Record};

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use fake_ec2::{Clock, Config, FakeEc2, Hollow, Span, Timing};
+use fake_ec2::{AgentGuest, Clock, Config, FakeEc2, Hollow, Machines, Processes, Span, Timing};
 use tracing_subscriber::EnvFilter;
 
-/// An EC2 to try things against: its API, its semantics, its faults; no
-/// machines of its own, and no bill.
+/// An EC2 to try things against: its API, its semantics, its faults, and no
+/// bill. Its machines are records only, unless they are told to be processes.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Args {
@@ -35,6 +35,19 @@ struct Args {
     /// Throttle by AWS's token buckets.
     #[arg(long)]
     throttle: bool,
+
+    /// Run instances as this agent (`lite-engine`), as processes of this host, on
+    /// the addresses that the API tells and by the instances' user data.
+    #[arg(long, value_name = "PROGRAM", requires = "disks")]
+    agent: Option<PathBuf>,
+
+    /// Where the disks of such instances are.
+    #[arg(long, value_name = "DIR", requires = "agent")]
+    disks: Option<PathBuf>,
+
+    /// The port that such an agent listens on.
+    #[arg(long, value_name = "PORT", default_value_t = 9079)]
+    agent_port: u16,
 
     /// Write the address into this file, too, once it is listened on.
     #[arg(long, value_name = "FILE")]
@@ -89,7 +102,14 @@ async fn main() -> anyhow::Result<()> {
         throttling: args.throttle,
         ..Config::default()
     };
-    let fake = FakeEc2::start(config, Clock::host(), Arc::new(Hollow), args.listen)
+    let machines: Arc<dyn Machines> = match (args.agent, args.disks) {
+        (Some(agent), Some(disks)) => {
+            let port = args.agent_port;
+            Arc::new(Processes::new(disks, Arc::new(AgentGuest { agent, port })))
+        }
+        _ => Arc::new(Hollow),
+    };
+    let fake = FakeEc2::start(config, Clock::host(), machines, args.listen)
         .await
         .with_context(|| format!("listen on {}", args.listen))?;
     writeln!(std::io::stdout(), "{}", fake.url()).context("print the address")?;

@@ -302,6 +302,10 @@ impl Machines for Told {
     async fn notice(&self, _: &str, _: Timestamp) {
         self.note("notice".to_owned());
     }
+
+    async fn end(&self) {
+        self.note("end".to_owned());
+    }
 }
 
 #[tokio::test]
@@ -322,4 +326,5 @@ async fn machines_are_told_what_the_cloud_decides_in_its_order() {
     let (_, body) = site.ec2(&body).await.unwrap();
     assert!(!text(&body, "output").is_empty());
     site.fake.stop().await;
+    assert_eq!(told.until(4).await[3], "end");
 }

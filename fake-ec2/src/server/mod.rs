@@ -34,13 +34,22 @@ use crate::machines::{Effect, Machines};
 use crate::policy::Policy;
 
 /// A fake EC2 that listens. Dropped, it ends at once; [`FakeEc2::stop`] also
-/// waits for its tasks.
+/// waits for its tasks, and ends its machines.
 #[derive(Debug)]
 pub struct FakeEc2 {
     address: SocketAddr,
     control: Control,
+    machines: Hands,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+struct Hands(Arc<dyn Machines>);
+
+impl std::fmt::Debug for Hands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("machines")
+    }
 }
 
 impl FakeEc2 {
@@ -64,7 +73,7 @@ impl FakeEc2 {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(stop.clone().run_until_cancelled_owned({
-            let control = control.clone();
+            let (control, machines) = (control.clone(), Arc::clone(&machines));
             async move { control.live(machines.as_ref()).await }
         }));
         tasks.spawn(stop.clone().run_until_cancelled_owned(accept(
@@ -76,6 +85,7 @@ impl FakeEc2 {
         Ok(Self {
             address,
             control,
+            machines: Hands(machines),
             stop,
             tasks,
         })
@@ -96,11 +106,12 @@ impl FakeEc2 {
         &self.control
     }
 
-    /// Ends it, with its connections.
+    /// Ends it, with its connections and its machines.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.machines.0.end().await;
     }
 }
 

@@ -3,8 +3,13 @@
 //!
 //! The cloud decides when a machine starts and ends; a [`Machines`] makes it
 //! so. [`Hollow`] makes nothing: its instances boot, run and answer nobody.
-//! An implementation that runs real agents gets everything that EC2 would give
-//! a guest: the user data, the address to listen on, notices.
+//! [`Processes`] makes processes of this host, which listen on the addresses
+//! that the API tells; what such a process is, a [`Guest`] says: for our agent
+//! [`AgentGuest`], by the very user data.
+
+mod guest;
+mod process;
+mod user_data;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -13,6 +18,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::server::Control;
+
+pub use self::guest::{AgentGuest, Guest, GuestError};
+pub use self::process::Processes;
+pub use self::user_data::{File, UserData, UserDataError};
 
 /// An instance that now runs.
 #[derive(Debug, Clone)]
@@ -92,6 +101,9 @@ pub trait Machines: Send + Sync + 'static {
 
     /// The machine's metadata service now tells that it will be ended.
     async fn notice(&self, instance: &str, at: Timestamp);
+
+    /// The cloud ends, and every machine with it. Nothing comes after.
+    async fn end(&self);
 }
 
 /// Machines that don't exist.
@@ -104,4 +116,5 @@ impl Machines for Hollow {
     async fn stop(&self, _: &str, _: bool) {}
     async fn terminate(&self, _: &str) {}
     async fn notice(&self, _: &str, _: Timestamp) {}
+    async fn end(&self) {}
 }
