@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::parts::{self, cargo_command, command, workspace};
+use crate::parts::{self, cargo_command, command, target, workspace};
 use crate::setup;
 
 /// Counters at every edge, and comparisons, as libFuzzer wants them.
@@ -33,13 +33,21 @@ pub(crate) struct Fuzz {
     target: Option<String>,
 }
 
+impl Fuzz {
+    /// As continuous integration has time for.
+    pub(crate) const BRIEFLY: Self = Self {
+        seconds: 15,
+        target: None,
+    };
+}
+
 /// Builds the targets and runs them one after another; fails where one finds something.
 pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
     setup::install_missing(&[("g++", "g++")])?;
     let folder = workspace().join("lite-engine").join("fuzz");
     let targets = targets(&folder, fuzz.target.as_deref())?;
     let host = host()?;
-    let built = workspace().join("target").join("fuzz");
+    let built = target().join("fuzz");
     let args = ["build", "--locked", "--release", "--target", &host];
     let mut build = cargo_command(&args);
     build
@@ -92,7 +100,9 @@ fn run_target(
         .arg(folder.join("corpus").join(target))
         .arg(format!("-artifact_prefix={}/", findings.display()))
         .arg(format!("-max_total_time={seconds}"))
-        .args(["-timeout=10", "-rss_limit_mb=1024", "-verbosity=0"]);
+        .args(["-timeout=10", "-rss_limit_mb=1024", "-verbosity=0"])
+        // How many inputs there were, above all.
+        .arg("-print_final_stats=1");
     parts::run(&mut fuzz).with_context(|| {
         format!(
             "{target} found something: run its file in {} by {} to see it again",

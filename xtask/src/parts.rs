@@ -43,6 +43,13 @@ pub(crate) fn workspace() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    // A relative one is relative to where commands are run.
+    workspace().join(named.unwrap_or_else(|| PathBuf::from("target")))
+}
+
 /// A command in the workspace's folder.
 pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);

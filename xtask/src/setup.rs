@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::parts::{self, cargo, workspace};
+use crate::parts::{self, cargo, command};
 
 /// Programs that tests call, and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 6] = [
@@ -28,6 +28,7 @@ const CARGO_DENY: &str = "0.20.2";
 /// The packages that the tests need.
 pub(crate) fn packages() -> Result<()> {
     install_missing(&PROGRAMS)?;
+    components()?;
     // Another release, or one that is in PATH, will do.
     let any = r"command -v pg_ctl || ls /usr/lib/postgresql/*/bin/pg_ctl";
     if succeeds(any) {
@@ -49,6 +50,10 @@ pub(crate) fn install_missing(programs: &[(&str, &str)]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
+    install(&packages)
+}
+
+fn install(packages: &[&str]) -> Result<()> {
     if !is_there("apt-get") {
         bail!("install these with your package manager, then run this again: {packages:?}");
     }
@@ -64,13 +69,25 @@ pub(crate) fn install_missing(programs: &[(&str, &str)]) -> Result<()> {
     };
     apt(&["update", "-q"])?;
     let mut args = vec!["install", "-qy", "--no-install-recommends"];
-    args.extend(&packages);
+    args.extend(packages);
     apt(&args)
+}
+
+/// What a toolchain of the minimal profile lacks.
+fn components() -> Result<()> {
+    if succeeds("cargo fmt --version && cargo clippy --version") {
+        return Ok(());
+    }
+    parts::run(&mut command(
+        "rustup",
+        &["component", "add", "rustfmt", "clippy"],
+    ))
+    .context("without rustup, install rustfmt and clippy of this toolchain yourself")
 }
 
 /// The tool that checks dependencies, built once into the target folder.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
-    let root = workspace().join("target").join("tools");
+    let root = parts::target().join("tools");
     let tool = root.join("bin").join("cargo-deny");
     let version = Command::new(&tool)
         .arg("--version")
@@ -79,7 +96,9 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
     if version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(CARGO_DENY)) {
         return Ok(tool);
     }
-    let root = root.to_str().context("the workspace's path is not UTF-8")?;
+    let root = root
+        .to_str()
+        .context("the target folder's path is not UTF-8")?;
     cargo(&[
         "install",
         "--locked",

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::fuzz::{self, Fuzz};
 use crate::parts::{self, Parts, cargo, cargo_command, command};
 use crate::setup;
 
@@ -36,6 +37,7 @@ fn all(parts: &mut Parts) -> Result<()> {
         cargo(&["test", "--workspace", "--locked", "--no-run"])
     })?;
     parts.run("tests", || cargo(&["test", "--workspace", "--locked"]))?;
+    parts.run("fuzzing", || fuzz::run(&Fuzz::BRIEFLY))?;
     parts.run("dependencies", || {
         let deny = setup::cargo_deny()?;
         let deny = deny.to_string_lossy();
