@@ -12,6 +12,8 @@ pub(crate) struct Memory {
     all: u64,
     /// The one that uses most: the agent.
     most: u64,
+    /// Of that, what is the process's own; the rest are pages of its file.
+    own: u64,
     /// The sum of each one's most so far.
     peak: u64,
 }
@@ -23,6 +25,10 @@ impl Memory {
 
     pub(crate) fn agent_megabytes(self) -> f64 {
         megabytes(self.most)
+    }
+
+    pub(crate) fn agents_own_megabytes(self) -> f64 {
+        megabytes(self.own)
     }
 
     pub(crate) fn peak_megabytes(self) -> f64 {
@@ -51,7 +57,10 @@ pub(crate) fn of_machine(id: &MachineId) -> Result<Memory> {
         let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
         let resident = kilobytes(&status, "VmRSS:");
         memory.all += resident;
-        memory.most = memory.most.max(resident);
+        if resident > memory.most {
+            memory.most = resident;
+            memory.own = kilobytes(&status, "RssAnon:");
+        }
         memory.peak += kilobytes(&status, "VmHWM:");
         found += 1;
     }

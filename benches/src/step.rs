@@ -100,8 +100,10 @@ async fn measure() -> Result<Vec<Row>> {
             what: "memory of an idle agent".to_owned(),
             budget: "≤ 6 MB",
             ours: format!(
-                "{:.1} MB ({:.1} MB with its supervisor)",
+                "{:.1} MB, {:.1} MB of it its own, the rest its program's file ({:.1} MB with its \
+                 supervisor)",
                 idle.agent_megabytes(),
+                idle.agents_own_megabytes(),
                 idle.megabytes()
             ),
             baseline: "–".to_owned(),
