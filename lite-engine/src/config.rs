@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use vmpool_core::MachineId;
 use vmpool_core::agent::Bootstrap;
 
+use crate::notices::Endpoint;
+
 /// All that an agent is given. Where it comes from is the machine's business:
 /// a file that user data wrote, or the [supervisor](crate::supervisor).
 #[derive(Debug)]
@@ -18,4 +20,7 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// Where it listens: bound, and answering connects since before the agent began.
     pub listener: TcpListener,
+    /// The cloud's metadata service, where the machine is known to have one:
+    /// its notices of the machine's end are told to runners.
+    pub metadata: Option<Endpoint>,
 }

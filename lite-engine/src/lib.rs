@@ -25,6 +25,7 @@ pub mod livelog;
 pub mod log;
 pub mod mask;
 mod mounts;
+pub mod notices;
 pub mod output;
 mod process;
 mod records;

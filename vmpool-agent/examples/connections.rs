@@ -33,7 +33,7 @@ use vmpool_proto::agent::v1::agent_server::Agent;
 use vmpool_proto::agent::v1::{
     CancelRequest, CancelResponse, CleanupRequest, CleanupResponse, OpenRequest, PrepareRequest,
     PrepareResponse, RenewCertificateRequest, RenewCertificateResponse, RenewRequest,
-    RenewResponse, Report, RunEvent, RunRequest,
+    RenewResponse, Report, RunEvent, RunRequest, WatchEvent, WatchRequest,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -187,6 +187,7 @@ fn nothing<T>() -> std::result::Result<Response<T>, Status> {
 #[async_trait]
 impl Agent for Idle {
     type RunStream = tokio_stream::Empty<std::result::Result<RunEvent, Status>>;
+    type WatchStream = tokio_stream::Pending<std::result::Result<WatchEvent, Status>>;
     type RenewCertificateStream =
         tokio_stream::Empty<std::result::Result<RenewCertificateResponse, Status>>;
 
@@ -227,6 +228,14 @@ impl Agent for Idle {
         _: Request<CleanupRequest>,
     ) -> std::result::Result<Response<CleanupResponse>, Status> {
         nothing()
+    }
+
+    /// There is nothing to tell, and the call goes on.
+    async fn watch(
+        &self,
+        _: Request<WatchRequest>,
+    ) -> std::result::Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(tokio_stream::pending()))
     }
 
     async fn renew_certificate(

@@ -10,14 +10,21 @@ mod certificates;
 mod port;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use lite_engine::config::AgentConfig;
 use lite_engine::identity::Identity;
+use lite_engine::notices::Endpoint;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -28,8 +35,8 @@ use vmpool_core::agent::enrolment::machine_name;
 use vmpool_core::pool::Origin;
 use vmpool_core::{
     AgentLink, Attempt, Clock, ExecutorError, KeyHash, Lease, LogSink, LogSinkError, Machine,
-    MachineId, OrderId, PinError, PinKey, PoolName, Secret, StageId, StageSetup, Step,
-    StepExecutor, StepId, StepStatus, Term,
+    MachineId, NoticeKind, OrderId, PinError, PinKey, PoolName, Secret, StageId, StageSetup, Step,
+    StepExecutor, StepId, StepStatus, Term, Timestamp,
 };
 
 /// Far longer than anything here takes.
@@ -67,6 +74,11 @@ fn main() {
         "p11_p12_a_step_that_reads_the_whole_disk_can_not_act_as_the_runner",
         &wanted,
         port::thief,
+    );
+    run(
+        "p6_what_the_metadata_service_says_comes_to_every_runner",
+        &wanted,
+        notices,
     );
 }
 
@@ -239,6 +251,80 @@ async fn renewal() {
     agent.stop().await;
 }
 
+async fn notices() {
+    let mut world = World::new();
+    let said = Arc::new(tokio::sync::watch::Sender::new(None));
+    let (endpoint, _service) = metadata_service(said.clone()).await;
+    world.metadata = Some(endpoint);
+    let mut agent = world.boot();
+    world.opened(Term(1)).await;
+    let mut notices = world.agents.notices(&world.id);
+    let heard = Clock::system().now();
+    assert_eq!(*notices.borrow(), None, "there is nothing to tell");
+
+    let facts = world.agents.facts(&world.id).await.expect("it is there");
+    assert!((0.0..=100.0).contains(&facts.cpu_pct), "{facts:?}");
+    assert!(facts.memory_available <= facts.memory_total, "{facts:?}");
+    assert!(facts.memory_total > 0 && facts.disk_total > 0, "{facts:?}");
+
+    said.send_replace(Some("2017-09-18T08:22:00Z"));
+    let told = notices.wait_for(Option::is_some).await;
+    let told = told.expect("a link").clone().expect("a notice");
+    assert_eq!(told.kind, NoticeKind::SpotInterruption);
+    assert_eq!(told.acts_at, Some(Timestamp(1_505_722_920_000)));
+    assert_eq!(told.action, "terminate");
+    assert!(told.at >= heard, "when it was first read");
+
+    // Another runner hears it when it comes, and the first one's leaving is
+    // nothing to it; nor is it to the agent, which stops with a watcher there.
+    let later = world.runner();
+    let opened = later.open(&world.machine(), Term(2), &world.pins).await;
+    opened.expect("a take-over");
+    world.agents.shutdown().await;
+    let mut notices = later.notices(&world.id);
+    let again = notices.wait_for(Option::is_some).await;
+    assert_eq!(again.expect("a link").clone(), Some(told));
+    agent.stop().await;
+    let mut health = later.health(&world.id);
+    let lost = health.wait_for(|health| !health.is_answering()).await;
+    lost.expect("a link");
+    later.shutdown().await;
+}
+
+/// The metadata service of a spot instance that ends at what is `said`.
+async fn metadata_service(
+    said: Arc<tokio::sync::watch::Sender<Option<&'static str>>>,
+) -> (Endpoint, JoinSet<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let at = listener.local_addr().expect("a port");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let said = said.clone();
+            let answer = service_fn(move |request: Request<Incoming>| {
+                let token = request.headers().get("x-aws-ec2-metadata-token");
+                let is_known = token.is_some_and(|token| token == "a token");
+                let answer = match (request.method(), request.uri().path(), *said.borrow()) {
+                    (&Method::PUT, "/latest/api/token", _) => Ok("a token".to_owned()),
+                    _ if !is_known => Err(StatusCode::UNAUTHORIZED),
+                    (_, "/latest/meta-data/spot/instance-action", Some(time)) => {
+                        Ok(format!(r#"{{"action": "terminate", "time": "{time}"}}"#))
+                    }
+                    _ => Err(StatusCode::NOT_FOUND),
+                };
+                let mut response = Response::new(answer.clone().unwrap_or_default());
+                *response.status_mut() = answer.err().unwrap_or(StatusCode::OK);
+                async { Ok::<_, Infallible>(response) }
+            });
+            let io = TokioIo::new(stream);
+            let _ = http1::Builder::new().serve_connection(io, answer).await;
+        }
+    });
+    let endpoint = format!("http://{at}").parse();
+    (endpoint.expect("an endpoint"), tasks)
+}
+
 fn order() -> OrderId {
     OrderId::new("order-1")
 }
@@ -251,6 +337,7 @@ struct World {
     listener: TcpListener,
     agents: Agents,
     pins: Pins,
+    metadata: Option<Endpoint>,
 }
 
 impl World {
@@ -265,6 +352,7 @@ impl World {
             listener,
             agents,
             pins,
+            metadata: None,
         }
     }
 
@@ -290,6 +378,7 @@ impl World {
             bootstrap: self.agents.bootstrap(&order(), Attempt(1)),
             state_dir,
             listener: self.listener.try_clone().expect("the machine's port"),
+            metadata: self.metadata.clone(),
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

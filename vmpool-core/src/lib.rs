@@ -12,6 +12,7 @@ pub mod agent;
 pub mod clock;
 mod executor;
 pub mod explain;
+mod facts;
 mod id;
 pub mod journal;
 pub mod ledger;
@@ -33,6 +34,7 @@ pub mod testkit;
 
 pub use clock::{Clock, Timestamp};
 pub use executor::{ExecutorError, Guarantees, LogSink, LogSinkError, LogStore, StepExecutor};
+pub use facts::Facts;
 pub use id::{
     Attempt, DeploymentId, IdError, MAX_ID_LEN, MachineId, OrderId, Owner, PoolName, RunnerId,
     StageId, StepId, Term, Version,

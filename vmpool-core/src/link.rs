@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::agent::Bootstrap;
 use crate::clock::Timestamp;
+use crate::facts::Facts;
 use crate::id::{Attempt, MachineId, OrderId, PoolName, StageId, StepId, Term};
 use crate::notice::Notice;
 use crate::pool::RequestHash;
@@ -79,6 +80,16 @@ pub trait AgentLink: Send + Sync + 'static {
     fn notices(&self, id: &MachineId) -> watch::Receiver<Option<Notice>> {
         let _ = id;
         watch::channel(None).1
+    }
+
+    /// How the machine fares, looked at now. Takes a second or two; nothing is
+    /// looked at while nobody asks. `None`: it is not reached, or can't tell.
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped call leaves nothing behind.
+    async fn facts(&self, id: &MachineId) -> Option<Facts> {
+        let _ = id;
+        None
     }
 
     /// Tells the agent that it is still wanted: puts off its idle clock.

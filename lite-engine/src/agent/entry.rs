@@ -2,7 +2,7 @@
 //! that answers runners.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::DropGuard;
@@ -17,6 +17,7 @@ use crate::boot;
 use crate::claim::{Claim, Protocol};
 use crate::host::{Host, HostConfig, OpenError};
 use crate::identity::{Identity, Standing};
+use crate::notices::{Endpoint, Notices};
 
 /// The agent of one machine. It serves nobody by itself: its [service](Agent::service)
 /// goes behind a port that lets only runners through, such as [`crate::listener`].
@@ -29,6 +30,8 @@ pub struct Agent {
     identity: Identity,
     digests: Arc<Digests>,
     claim: Claim,
+    notices: Notices,
+    dir: PathBuf,
     _closes: DropGuard,
 }
 
@@ -88,6 +91,8 @@ impl Agent {
             identity,
             digests,
             claim,
+            notices: Notices::default(),
+            dir: dir.to_owned(),
         })
     }
 
@@ -98,7 +103,15 @@ impl Agent {
             self.identity.clone(),
             self.digests.clone(),
             self.claim.clone(),
+            self.notices.clone(),
+            self.dir.clone(),
         )
+    }
+
+    /// Has the cloud's notices of the machine's end read from its metadata
+    /// service and told to those who watch, until the agent closes.
+    pub fn read_notices(&self, endpoint: Endpoint) {
+        self.engine.spawn(self.notices.clone().read_from(endpoint));
     }
 
     /// Which protocol has the machine.

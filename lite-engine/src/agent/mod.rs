@@ -29,6 +29,7 @@ mod refuse;
 mod run;
 mod service;
 mod store;
+mod watch;
 
 pub use entry::{Agent, TakeUpError};
 pub(crate) use refuse::chain;

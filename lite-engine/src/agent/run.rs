@@ -112,6 +112,7 @@ pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<Agent
         bootstrap,
         state_dir,
         listener,
+        metadata,
     } = config;
     let system = |attempted| move |source| AgentError::System { attempted, source };
     let identity = Identity::load_or_create(&state_dir.join("identity"), &bootstrap.ca_pem)?;
@@ -122,6 +123,9 @@ pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<Agent
         bootstrap.clocks,
         identity.clone(),
     )?;
+    if let Some(endpoint) = metadata {
+        agent.read_notices(endpoint);
+    }
     let runner_name = bootstrap.runner_name.clone();
     let enrolment = Enrolment::new(identity, bootstrap, Some(machine), agent.on_enrolled());
     listener
@@ -129,12 +133,11 @@ pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<Agent
         .map_err(system("make the listener non-blocking"))?;
     let listener = TcpListener::from_std(listener).map_err(system("listen"))?;
     let machine = Machine::new(agent.claim().clone(), desk(&state_dir));
+    let closing = stop.child_token();
     let service = Beside {
-        ours: agent_service(agent.service()),
+        ours: agent_service(agent.service().until(closing.clone())),
         machine: machine.clone(),
     };
-
-    let closing = stop.child_token();
     let limits = Limits::default();
     let serving = listener::serve(
         listener,

@@ -1,11 +1,13 @@
 //! The agent's gRPC service: checks what comes in, puts it to the engine, and
 //! waits for what it has begun.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use vmpool_core::Term;
 use vmpool_core::agent::{Call, Refusal, Rules, StagePhase};
@@ -18,8 +20,10 @@ use super::engine::{CallError, Engine};
 use super::follow::{Followed, follow, to_wire};
 use super::input::{StageInput, StepInput, stage_id, step_id};
 use super::refuse::{failed, invalid, refused};
+use super::watch::Watcher;
 use crate::claim::{Claim, Protocol};
 use crate::identity::{Identity, renew_certificate};
+use crate::notices::Notices;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -30,6 +34,10 @@ pub struct Service {
     identity: Identity,
     digests: Arc<Digests>,
     claim: Claim,
+    notices: Notices,
+    /// Where steps work.
+    disk: PathBuf,
+    closing: CancellationToken,
 }
 
 impl Service {
@@ -38,13 +46,24 @@ impl Service {
         identity: Identity,
         digests: Arc<Digests>,
         claim: Claim,
+        notices: Notices,
+        disk: PathBuf,
     ) -> Self {
         Self {
             engine,
             identity,
             digests,
             claim,
+            notices,
+            disk,
+            closing: CancellationToken::new(),
         }
+    }
+
+    /// The same, whose calls that have no end of their own end with `closing`.
+    #[must_use]
+    pub fn until(self, closing: CancellationToken) -> Self {
+        Self { closing, ..self }
     }
 
     /// Whether there is such a step, and its log has come to `offset`.
@@ -213,6 +232,18 @@ impl Agent for Service {
         });
         settled.await?;
         Ok(Response::new(proto::CleanupResponse {}))
+    }
+
+    type WatchStream = Answers<proto::WatchEvent>;
+
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let every_ms = request.into_inner().every_ms;
+        let (notices, closing) = (self.notices.watch(), self.closing.clone());
+        let watcher = Watcher::new(every_ms, self.disk.clone(), notices, closing);
+        Ok(Response::new(watcher.events().boxed()))
     }
 
     type RenewCertificateStream = Answers<proto::RenewCertificateResponse>;

@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lite_engine::AgentEnd;
 use lite_engine::config::AgentConfig;
+use lite_engine::notices::{BadEndpoint, Endpoint};
 use lite_engine::supervisor::{Request, RequestError};
 use vmpool_core::{IdError, MachineId, SecretBytes};
 
@@ -51,6 +52,11 @@ pub(crate) struct Server {
     )]
     listen: SocketAddr,
 
+    /// The cloud whose metadata service tells beforehand of the machine's end:
+    /// spot interruptions and recommendations to replace it are told to runners.
+    #[arg(long, value_name = "CLOUD", value_enum, requires = "request")]
+    metadata: Option<Cloud>,
+
     /// Ends the machine, once the agent has ended what ran on it.
     #[arg(
         long,
@@ -61,6 +67,13 @@ pub(crate) struct Server {
     end_with: PathBuf,
 }
 
+/// A cloud whose metadata service is known.
+#[derive(Clone, Copy, ValueEnum)]
+enum Cloud {
+    /// At 169.254.169.254, or where `AWS_EC2_METADATA_SERVICE_ENDPOINT` says.
+    Ec2,
+}
+
 /// Why the server did not start, or the machine does not end.
 #[derive(Debug, thiserror::Error)]
 enum ServerError {
@@ -68,6 +81,8 @@ enum ServerError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{}", path.display())]
     Request { path: PathBuf, source: RequestError },
+    #[error("--metadata")]
+    Metadata(#[from] BadEndpoint),
     #[error("--machine")]
     Machine(#[source] IdError),
     #[error("listen on {address}")]
@@ -88,6 +103,7 @@ impl Server {
                     machine,
                     state: self.state,
                     listen: self.listen,
+                    metadata: self.metadata,
                     end_with: self.end_with,
                 };
                 Ok(server.run()?)
@@ -103,6 +119,7 @@ struct Ordered {
     machine: String,
     state: PathBuf,
     listen: SocketAddr,
+    metadata: Option<Cloud>,
     end_with: PathBuf,
 }
 
@@ -110,6 +127,10 @@ impl Ordered {
     fn run(self) -> Result<ExitCode, ServerError> {
         let request = self.read_request()?;
         let machine = MachineId::parse(&self.machine).map_err(ServerError::Machine)?;
+        let metadata = match self.metadata {
+            Some(Cloud::Ec2) => Some(Endpoint::from_env()?),
+            None => None,
+        };
         let listener = TcpListener::bind(self.listen).map_err(|source| ServerError::Listen {
             address: self.listen,
             source,
@@ -120,6 +141,7 @@ impl Ordered {
             bootstrap,
             state_dir: self.state,
             listener,
+            metadata,
         };
         match lite_engine::run_to_end(config) {
             Ok(AgentEnd::Stopped) => Ok(ExitCode::SUCCESS),

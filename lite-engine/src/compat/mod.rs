@@ -48,5 +48,6 @@ mod workload;
 
 pub(crate) use beside::{Beside, Machine};
 pub use caller::{AskError, Caller};
+pub(crate) use outbound::send;
 pub use desk::{Desk, DeskConfig, DeskError};
 pub use serve::{ServeError, run};

@@ -71,7 +71,7 @@ async fn whole(answer: Response<Incoming>) -> Result<Response<Bytes>, String> {
 }
 
 /// Sends one request on a connection of its own.
-pub(super) async fn send<S>(
+pub(crate) async fn send<S>(
     stream: S,
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Bytes>, String>

@@ -9,11 +9,15 @@
 //! /proc ──proc──► Reading ──difference to the one before──► Sample ──► Series ──lttb──► Summary
 //! ```
 //!
+//! Who wants to know how it fares at a moment has a [`Gauge`] of its own, and
+//! asks for the [`Space`] that is left on a disk.
+//!
 //! Where a file of `/proc` can't be read its figures are 0.
 
 mod lttb;
 mod proc;
 mod series;
+mod space;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +31,7 @@ pub use lttb::{Point, downsample};
 use proc::Reading;
 pub use proc::{CpuTime, DiskBytes, Memory, parse_cpu, parse_disks, parse_memory};
 pub use series::{Series, Summary};
+pub use space::Space;
 
 /// How often the machine is looked at where nobody says otherwise.
 pub const EVERY: Duration = Duration::from_secs(30);
@@ -56,10 +61,37 @@ pub struct Sampler {
 
 #[derive(Debug)]
 struct Watched {
-    begun: Instant,
-    last: (Instant, Reading),
+    gauge: Gauge,
     latest: Sample,
     series: Series,
+}
+
+/// One reader's looks at the machine: each tells what happened since the one
+/// before. Nothing happens between them.
+#[derive(Clone, Debug)]
+pub struct Gauge {
+    begun: Instant,
+    last: (Instant, Reading),
+}
+
+impl Gauge {
+    /// Begins now.
+    pub fn start() -> Self {
+        let begun = Instant::now();
+        let last = (begun, Reading::take());
+        Self { begun, last }
+    }
+
+    /// Looks at the machine now.
+    pub fn look(&mut self) -> Sample {
+        let (now, reading) = (Instant::now(), Reading::take());
+        let (before, last) = std::mem::replace(&mut self.last, (now, reading));
+        reading.since(
+            &last,
+            now.saturating_duration_since(before),
+            now.saturating_duration_since(self.begun),
+        )
+    }
 }
 
 impl Sampler {
@@ -68,8 +100,7 @@ impl Sampler {
         let now = Instant::now();
         let sampler = Self {
             shared: Arc::new(Mutex::new(Watched {
-                begun: now,
-                last: (now, Reading::take()),
+                gauge: Gauge::start(),
                 latest: Sample::default(),
                 series: Series::default(),
             })),
@@ -87,15 +118,8 @@ impl Sampler {
 
     /// Looks at the machine now.
     pub fn sample(&self) -> Sample {
-        let (now, reading) = (Instant::now(), Reading::take());
         let mut watched = self.shared.lock();
-        let (before, last) = watched.last;
-        let sample = reading.since(
-            &last,
-            now.saturating_duration_since(before),
-            now.saturating_duration_since(watched.begun),
-        );
-        watched.last = (now, reading);
+        let sample = watched.gauge.look();
         watched.latest = sample;
         watched.series.push(sample);
         sample

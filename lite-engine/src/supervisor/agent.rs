@@ -43,5 +43,7 @@ pub(super) fn run(machine: MachineId, agent: fn(AgentConfig) -> ExitCode) -> io:
         bootstrap: message.request.bootstrap,
         state_dir: folder.state_dir(),
         listener: TcpListener::from(listener),
+        // A process of this host, whatever this host is.
+        metadata: None,
     }))
 }

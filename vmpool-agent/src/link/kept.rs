@@ -17,6 +17,7 @@ use vmpool_proto::agent::v1::agent_client::AgentClient;
 
 use super::renewal::Renewal;
 use super::slot::Slot;
+use super::watch;
 use crate::config::LinkConfig;
 use crate::connection::{self, Http2, Http2Error, MAX_ANSWER, MAX_REQUEST, Tasks};
 use crate::dial::Dialled;
@@ -115,11 +116,19 @@ impl Kept {
                 None => std::future::pending().await,
             }
         };
+        let watched = (protocol == Protocol::Vmpool).then(|| kept.agent());
         let slot = Arc::clone(slot);
         tasks.spawn(async move {
+            let notices = async {
+                match watched {
+                    Some(agent) => watch::keep(agent, &slot).await,
+                    None => std::future::pending().await,
+                }
+            };
             let ended = tokio::select! {
                 ended = connection => ended,
                 never = renewal => match never {},
+                never = notices => match never {},
             };
             let reason = match ended {
                 Ok(()) => "the agent closed the connection".to_owned(),

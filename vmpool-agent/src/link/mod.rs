@@ -3,7 +3,7 @@
 //! `open` makes a connection ([`dialling`], and [`theirs`] to agents that speak
 //! the incumbent's protocol), [`slot`] holds what is known of a
 //! machine, [`kept`] is an open connection, which sees to its certificate's
-//! [`renewal`] by itself.
+//! [`renewal`] by itself, and hears what the machine's cloud says ([`watch`]).
 //!
 //! A connection that breaks is noticed at once where the system says so, else
 //! by pings, and is not made again by itself: the pool is told by
@@ -14,6 +14,7 @@ mod kept;
 mod renewal;
 mod slot;
 mod theirs;
+mod watch;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,15 +22,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use vmpool_core::agent::{Bootstrap, Clocks};
 use vmpool_core::pool::RequestHash;
 use vmpool_core::{
-    AgentLink, AgentReport, Attempt, Clock, Health, LinkError, Machine, MachineId, OrderId, PinKey,
-    SecretBytes, StepId, Term,
+    AgentLink, AgentReport, Attempt, Clock, Facts, Health, LinkError, Machine, MachineId, Notice,
+    OrderId, PinKey, SecretBytes, StepId, Term,
 };
 use vmpool_proto::agent::v1::RenewRequest;
 
@@ -225,8 +226,21 @@ impl AgentLink for Agents {
         slot.and_then(|slot| slot.trouble())
     }
 
-    fn health(&self, id: &MachineId) -> watch::Receiver<Health> {
+    fn health(&self, id: &MachineId) -> Receiver<Health> {
         self.slot(id).health()
+    }
+
+    fn notices(&self, id: &MachineId) -> Receiver<Option<Notice>> {
+        self.slot(id).notices()
+    }
+
+    async fn facts(&self, id: &MachineId) -> Option<Facts> {
+        let slot = self.0.slots.lock().get(id).cloned()?;
+        let kept = slot.current()?;
+        if kept.protocol() == Protocol::Incumbent {
+            return None;
+        }
+        watch::facts(kept.agent()).await
     }
 
     async fn renew(&self, id: &MachineId, term: Term) -> Result<(), LinkError> {

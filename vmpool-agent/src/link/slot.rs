@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use vmpool_core::{Clock, Health, KeyHash, MachineId, StepId};
+use vmpool_core::{Clock, Health, KeyHash, MachineId, Notice, StepId};
 
 use super::kept::{End, Kept, Protocol};
 
@@ -25,6 +25,7 @@ pub(super) struct Slot {
     dial: Semaphore,
     state: Mutex<State>,
     health: watch::Sender<Health>,
+    notices: watch::Sender<Option<Notice>>,
     closing: CancellationToken,
 }
 
@@ -48,6 +49,7 @@ impl Slot {
             dial: Semaphore::new(1),
             state: Mutex::default(),
             health: watch::Sender::new(Health::Unconnected),
+            notices: watch::Sender::default(),
             closing,
         }
     }
@@ -105,6 +107,23 @@ impl Slot {
 
     pub(super) fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    pub(super) fn notices(&self) -> watch::Receiver<Option<Notice>> {
+        self.notices.subscribe()
+    }
+
+    /// The machine's cloud has said something of its end. The gravest stays.
+    pub(super) fn notice(&self, notice: Notice) {
+        self.notices.send_if_modified(|told| {
+            let news = told.as_ref() != Some(&notice);
+            let graver = notice.is_end() || !told.as_ref().is_some_and(Notice::is_end);
+            let takes = news && graver;
+            if takes {
+                *told = Some(notice);
+            }
+            takes
+        });
     }
 
     /// Takes a connection whose agent has just answered. `false`: it broke meanwhile.

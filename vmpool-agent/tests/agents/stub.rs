@@ -161,6 +161,7 @@ type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl Agent for Stub {
     type RunStream = Events<RunEvent>;
+    type WatchStream = Events<WatchEvent>;
     type RenewCertificateStream = Events<RenewCertificateResponse>;
 
     async fn open(&self, request: Request<OpenRequest>) -> Result<Response<Report>, Status> {
@@ -266,6 +267,11 @@ impl Agent for Stub {
         self.check(request.into_inner().term)?;
         self.book(|book| book.cleaned += 1);
         Ok(Response::new(CleanupResponse {}))
+    }
+
+    /// Tells nothing: an agent of an earlier version.
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("no such call"))
     }
 
     async fn renew_certificate(

@@ -61,18 +61,12 @@ pub(super) async fn next(notices: &mut watch::Receiver<Option<Notice>>) -> Notic
 
 impl Shared {
     /// What a notice asks of the pool. That of a stage's machine is noted, for
-    /// people, unless it is the one `noted` before.
-    pub(super) fn heed(
-        &self,
-        row: &MachineRow,
-        notice: Notice,
-        noted: &mut Option<Notice>,
-    ) -> Heed {
+    /// people, unless one was `noted` before.
+    pub(super) fn heed(&self, row: &MachineRow, notice: &Notice, noted: &mut bool) -> Heed {
         match (notice.kind, row.state) {
             (NoticeKind::SpotInterruption, MachineState::Claimed) => {
-                if noted.as_ref() != Some(&notice) {
-                    self.note_notice(row, &notice);
-                    *noted = Some(notice);
+                if !std::mem::replace(noted, true) {
+                    self.note_notice(row, notice);
                 }
                 Heed::GoOn
             }

@@ -22,7 +22,6 @@ use crate::id::MachineId;
 use crate::journal::{Change, CommitError, MachineRow};
 use crate::link::{AgentReport, Health, KeyHash, LinkError, PinError, PinKey};
 use crate::machine::{MachineEvent, MachineState};
-use crate::notice::Notice;
 use crate::stage::StageEnd;
 
 /// Renewals within one span of the agents' idle clock.
@@ -67,7 +66,7 @@ impl Shared {
 
     async fn tend(&self, id: &MachineId, tended: &CancellationToken) {
         let mut lost: Option<String> = None;
-        let mut noted: Option<Notice> = None;
+        let mut noted = false;
         let mut pause = Pause::new();
         loop {
             let Some(row) = self.tended_row(id) else {
@@ -180,12 +179,7 @@ impl Shared {
     }
 
     /// Connected: until when, and what then.
-    async fn watch(
-        &self,
-        id: &MachineId,
-        report: &AgentReport,
-        noted: &mut Option<Notice>,
-    ) -> Ended {
+    async fn watch(&self, id: &MachineId, report: &AgentReport, noted: &mut bool) -> Ended {
         let Some(mut row) = self.tended_row(id) else {
             return Ended::Drain("it drains".to_owned());
         };
@@ -252,7 +246,7 @@ impl Shared {
                     let Some(row) = self.tended_row(id) else {
                         continue;
                     };
-                    match self.heed(&row, notice, noted) {
+                    match self.heed(&row, &notice, noted) {
                         Heed::GoOn => {}
                         Heed::Leave(why) => return Ended::Leave(why),
                         Heed::Retire(from, because) => {
