@@ -3,7 +3,8 @@
 //! [`AnyKey`], to enrol: any certificate, as long as its key signed this very
 //! handshake. [`ThisMachine`], for everything else: a certificate of the
 //! deployment's CA, for this machine's name, under the key that was pinned.
-//! There is no third way to make a connection.
+//! There is no third way to make a connection to a machine of ours. One of the
+//! incumbent's scheme is known by its throw-away CA: see [`crate::incumbent`].
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
