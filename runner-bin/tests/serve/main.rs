@@ -7,5 +7,6 @@ mod incumbent;
 mod input;
 mod lost;
 mod peers;
+mod restarts;
 mod support;
 mod upgrades;
