@@ -19,7 +19,7 @@ mod spot;
 mod state;
 mod storage;
 mod tags;
-mod templates;
+pub(crate) mod templates;
 mod tokens;
 mod types;
 
@@ -259,16 +259,21 @@ impl Action {
     /// What a policy has to allow for a call: the action; tagging what it
     /// makes ("Grant permission to tag Amazon EC2 resources during creation",
     /// docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html);
-    /// launching, for a fleet; giving the machine a role.
-    pub(crate) fn needs(&self, params: &Params) -> Vec<String> {
+    /// launching, for a fleet; giving the machine a role. What the call's launch
+    /// templates say counts as if it said so itself.
+    pub(crate) fn needs(&self, params: &Params, templates: &[&Params]) -> Vec<String> {
         let mut needs = vec![format!("ec2:{}", self.name)];
         if self.name == "CreateFleet" {
             needs.push("ec2:RunInstances".to_owned());
         }
-        if params.at("TagSpecification").is_some() {
+        let says = |name| {
+            let all = templates.iter().copied().chain([params]);
+            all.into_iter().any(|said| said.at(name).is_some())
+        };
+        if says("TagSpecification") {
             needs.push("ec2:CreateTags".to_owned());
         }
-        if self.name == "RunInstances" && params.at("IamInstanceProfile").is_some() {
+        if says("IamInstanceProfile") {
             needs.push("iam:PassRole".to_owned());
         }
         needs

@@ -4,7 +4,7 @@ use crate::actions::filter::Filters;
 use crate::actions::page::page;
 use crate::actions::{answer, check_names, launch, tags, tokens};
 use crate::clock::iso;
-use crate::cloud::{Context, Lagged, Template};
+use crate::cloud::{Context, Lagged, Region, Template};
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::xml::Element;
@@ -66,6 +66,31 @@ pub(crate) fn check_version(named: &Params) -> Result<(), ApiError> {
             format!("Could not find launch template version {other}"),
         )),
     }
+}
+
+/// The data of all templates that a launch or a fleet names.
+pub(crate) fn named_data<'a>(region: &'a Region, params: &Params) -> Vec<&'a Params> {
+    let fleet = params.list("LaunchTemplateConfigs");
+    let named = fleet
+        .into_iter()
+        .filter_map(|config| config.at("LaunchTemplateSpecification"))
+        .chain(params.at("LaunchTemplate"));
+    named
+        .filter_map(|named| {
+            let (id, name) = (
+                named.text("LaunchTemplateId"),
+                named.text("LaunchTemplateName"),
+            );
+            let templates = region.templates.values();
+            templates
+                .filter_map(|template| template.current().as_ref())
+                .find(|template| match id {
+                    Some(id) => id == template.id,
+                    None => name == Some(template.name.as_str()),
+                })
+        })
+        .map(|template| &template.data)
+        .collect()
 }
 
 fn visible(context: &mut Context<'_>) -> Vec<Template> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Call, Cloud, Delivery, Identity, Reply};
-use crate::actions::{self, Action};
+use crate::actions::{self, Action, templates};
 use crate::error::ApiError;
 use crate::faults::Fault;
 use crate::params::Params;
@@ -20,7 +20,7 @@ impl Cloud {
     pub fn apply(&mut self, now: Timestamp, call: &Call) -> Reply {
         let name = call.params.text("Action").unwrap_or_default();
         let action = actions::find(name);
-        let needs = action.map_or_else(Vec::new, |action| action.needs(&call.params));
+        let needs = action.map_or_else(Vec::new, |action| self.needs(call, action));
         let reply = self.envelop(
             now,
             call,
@@ -105,6 +105,15 @@ impl Cloud {
         }
     }
 
+    fn needs(&self, call: &Call, action: &Action) -> Vec<String> {
+        let account = self.identity(&call.access_key).account;
+        let region = self.regions.get(&(account, call.region.clone()));
+        let templates = region.map_or_else(Vec::new, |region| {
+            templates::named_data(region, &call.params)
+        });
+        action.needs(&call.params, &templates)
+    }
+
     fn act(
         &mut self,
         now: Timestamp,
@@ -114,6 +123,7 @@ impl Cloud {
         fault: Option<&Fault>,
     ) -> Result<Element, ApiError> {
         action.check_names(&call.params)?;
+        let needs = self.needs(call, action);
         let throttling = self.config.throttling;
         self.with(&identity.account, &call.region, now, |context| {
             let resources = action.resources(&call.params);
@@ -122,9 +132,9 @@ impl Cloud {
             if throttling && !buckets.take(now, action.name, narrowed, resources) {
                 return Err(ApiError::throttled());
             }
-            for needed in action.needs(&call.params) {
-                if !identity.policy.allows(&needed) {
-                    return Err(unauthorized(&identity.arn, &needed));
+            for needed in &needs {
+                if !identity.policy.allows(needed) {
+                    return Err(unauthorized(&identity.arn, needed));
                 }
             }
             if call.params.flag("DryRun")? == Some(true) {

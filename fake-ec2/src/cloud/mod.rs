@@ -19,7 +19,6 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
 use self::agenda::Agenda;
-use self::region::Region;
 use crate::error::ApiError;
 use crate::faults::Faults;
 use crate::machines::Effect;
@@ -35,7 +34,7 @@ pub use self::instance::{
 };
 pub(crate) use self::lagged::Lagged;
 pub(crate) use self::lifecycle::Planned;
-pub(crate) use self::region::{Group, GroupRule, Source, Spent, Template, TokenKey};
+pub(crate) use self::region::{Group, GroupRule, Region, Source, Spent, Template, TokenKey};
 
 /// A call as it arrives.
 #[derive(Debug, Clone)]

@@ -110,6 +110,48 @@ fn permissions_are_by_action_and_for_all_that_a_call_does() {
 }
 
 #[test]
+fn what_a_template_says_has_to_be_allowed_too() {
+    let mut sky = Sky::new();
+    let image = sky.image(Architecture::X86_64);
+    sky.ok(
+        "CreateLaunchTemplate",
+        &[
+            ("LaunchTemplateName", "one"),
+            ("LaunchTemplateData.ImageId", &image),
+            ("LaunchTemplateData.InstanceType", "m6i.large"),
+            ("LaunchTemplateData.IamInstanceProfile.Name", "builder"),
+            (
+                "LaunchTemplateData.TagSpecification.1.ResourceType",
+                "volume",
+            ),
+        ],
+    );
+    let fleet = [
+        ("Type", "instant"),
+        (
+            "LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateName",
+            "one",
+        ),
+        ("TargetCapacitySpecification.TotalTargetCapacity", "1"),
+    ];
+    sky.ok("CreateFleet", &fleet);
+    let needs: Vec<_> = sky.cloud.record.needs().iter().cloned().collect();
+    assert_eq!(
+        needs,
+        [
+            "ec2:CreateFleet",
+            "ec2:CreateLaunchTemplate",
+            "ec2:CreateTags",
+            "ec2:RunInstances",
+            "iam:PassRole"
+        ]
+    );
+    sky.cloud
+        .set_policy("any", Policy::all_but(["iam:PassRole"]));
+    assert_eq!(sky.refused("CreateFleet", &fleet), "UnauthorizedOperation");
+}
+
+#[test]
 fn a_dry_run_tells_whether_one_may_and_does_nothing() {
     let mut sky = Sky::new();
     let dry = [("DryRun", "true")];
