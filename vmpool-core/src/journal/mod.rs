@@ -99,6 +99,16 @@ pub trait Journal: Send + Sync + 'static {
     /// Once polled, the batch may be committed though the future is dropped.
     async fn commit(&self, batch: Batch) -> Result<(), CommitError>;
 
+    /// As [`Journal::commit`], by a journal that has nothing to wait for: the
+    /// answer at once, without a future. Any other gives the batch back, which
+    /// is then to be committed the other way.
+    ///
+    /// # Errors
+    /// The batch, untouched.
+    fn commit_now(&self, batch: Batch) -> Result<Result<(), CommitError>, Batch> {
+        Err(batch)
+    }
+
     /// What a pool goes on with after a restart: orders that are not settled,
     /// machines that are not gone or lost, and stages that have not ended or
     /// that have a step which has not.

@@ -1,46 +1,26 @@
-//! Acquire: pop in memory → durable claim → lease.
+//! Acquire: a request's way from its turn over the queue to a [claim](super::claim).
 //!
 //! A request is made once for a stage at a time; others for the same stage wait
-//! for its end and find its result. Until the claim's write is submitted, the
-//! machine goes back to the queue by itself ([`Claim`]); after that it is never
-//! returned unless the journal says that nothing was written: what became of a
-//! broken-off write is read back by the keeper.
+//! for its end and find its result.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::book;
-use super::notice;
-use super::queue::{Claim, Claiming, Refusal};
-use super::turn::{Asking, Submitted};
+use super::claim::Written;
+use super::queue::{Claiming, Refusal};
+use super::shared::Shared;
+use super::turn::Asking;
 use super::waits::Waiting;
-use super::warm::{ReadyMachine, Shared};
 use super::{
     AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, Origin, PoolEvent,
     RequestHash, TryAcquireError,
 };
 use crate::clock::{Timestamp, later};
-use crate::id::{StageId, Version};
-use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, RowKey, StageRow};
-use crate::machine::{self, MachineEvent};
+use crate::id::StageId;
+use crate::journal::JournalError;
 use crate::stage::StageState;
-
-/// A claim's write that was begun at a request's deadline gets this long.
-const LAST_WORD: Duration = Duration::from_secs(2);
-
-/// What became of a claim's write.
-enum Written {
-    Lease(Lease),
-    /// The machine is not to be had; another one may be.
-    NextMachine,
-    /// The stage is in the journal already.
-    StageKnown,
-    Failed(AcquireError),
-}
 
 impl Shared {
     pub(super) async fn acquire(&self, request: &AcquireRequest) -> Result<Lease, AcquireError> {
@@ -256,145 +236,6 @@ impl Shared {
         }
     }
 
-    async fn write_claim(
-        &self,
-        claim: Claim<ReadyMachine>,
-        request: &AcquireRequest,
-        origin: Origin,
-        patience: Option<Patience>,
-    ) -> Written {
-        if !claim.item().health.borrow().is_answering() {
-            self.unfit(claim.keep().row.id(), "its agent did not answer");
-            return Written::NextMachine;
-        }
-        // Mostly nothing was ever said, which costs a glance.
-        let ready = claim.item();
-        if ready.notices.has_changed().unwrap_or(false) && notice::is_ending(&ready.notices) {
-            self.unfit(claim.keep().row.id(), "its cloud has said that it ends");
-            return Written::NextMachine;
-        }
-        let row = &claim.item().row;
-        let Ok((state, _)) = machine::next(row.state, MachineEvent::Claim) else {
-            self.unfit(claim.keep().row.id(), "it was in the queue and not ready");
-            return Written::NextMachine;
-        };
-        let now = self.now();
-        let (lasts, prepare) = {
-            let deadlines = &self.config.deadlines;
-            (request.lasts.unwrap_or(deadlines.stage), deadlines.prepare)
-        };
-        let claimed = Arc::new(MachineRow {
-            machine: row.machine.clone(),
-            state,
-            since: now,
-            cause: "a stage asked for it".into(),
-            stage: Some(request.stage.clone()),
-            version: row.version.next(),
-            ..**row
-        });
-        let stage = Arc::new(StageRow {
-            id: request.stage.clone(),
-            pool: self.name.clone(),
-            machine: row.id().clone(),
-            term: self.term,
-            state: StageState::Claimed,
-            hash: Some(request.hash),
-            claimed_at: now,
-            deadline: now.after(lasts),
-            version: Version(1),
-        });
-        let batch = Batch {
-            at: now,
-            pool: self.name.clone(),
-            term: self.term,
-            limit: None,
-            changes: vec![
-                Change::new(claimed.clone(), "claimed", "a stage asked for it"),
-                Change::new(stage.clone(), "claimed", "a stage asked for a machine"),
-            ],
-            notes: Vec::new(),
-        };
-        let submitted = Submitted::new(self, claim, &request.stage);
-        let answer = self.parts.journal.commit(batch);
-        let result = within(answer, || {
-            let patience = patience.unwrap_or_else(|| self.patience(request));
-            patience.until.max(later(LAST_WORD))
-        });
-        let result = result.await.unwrap_or_else(|| {
-            let reason = "it has not answered by the request's deadline".to_owned();
-            Err(CommitError::Ambiguous { reason })
-        });
-        match result {
-            Ok(()) => {
-                submitted.settled();
-                Written::Lease(self.enter_claim(claimed, stage, origin, now.after(prepare)))
-            }
-            // Nothing was written: the machine goes on.
-            Err(CommitError::Conflict {
-                key: RowKey::Stage(_),
-                ..
-            }) => {
-                submitted.not_written();
-                Written::StageKnown
-            }
-            Err(CommitError::Conflict { .. }) => {
-                let machine = submitted.settled();
-                self.unfit(machine.row.id(), "the journal has another version of it");
-                Written::NextMachine
-            }
-            Err(error @ CommitError::Fenced { .. }) => {
-                submitted.settled();
-                self.fenced(&error);
-                Written::Failed(Self::unwritten(request, &error))
-            }
-            Err(error @ CommitError::Ambiguous { .. }) => {
-                drop(submitted);
-                Written::Failed(Self::unwritten(request, &error))
-            }
-            Err(error) => {
-                submitted.not_written();
-                Written::Failed(Self::unwritten(request, &error))
-            }
-        }
-    }
-
-    /// Takes a committed claim into the book.
-    pub(super) fn enter_claim(
-        &self,
-        machine: Arc<MachineRow>,
-        stage: Arc<StageRow>,
-        origin: Origin,
-        prepare_by: Timestamp,
-    ) -> Lease {
-        let lease = Lease {
-            stage: stage.id.clone(),
-            machine: machine.machine.clone(),
-            term: self.term,
-            claimed_at: stage.claimed_at,
-            deadline: stage.deadline,
-            origin,
-        };
-        let (followers, work) = {
-            let mut book = self.book.lock();
-            self.announcer.tell(|| PoolEvent::Machine {
-                id: machine.id().clone(),
-                state: machine.state,
-                stage: machine.stage.clone(),
-                cause: "a stage asked for it".into(),
-            });
-            book.put_machine(machine);
-            let soonest = book.watch_prepare(stage.id.clone(), prepare_by);
-            let followers = book.put_stage(stage, origin);
-            // A claim that was under way when the pool began to end is one more to end.
-            (followers, soonest || book.closing || book.shortfall(0) > 0)
-        };
-        drop(followers);
-        if work {
-            self.work.notify_one();
-        }
-        lease
-    }
-
     /// Another runner may rule the pool: what waits goes on waiting.
     async fn wait_for_the_lease(
         &self,
@@ -420,18 +261,11 @@ impl Shared {
         }
     }
 
-    fn patience(&self, request: &AcquireRequest) -> Patience {
+    pub(super) fn patience(&self, request: &AcquireRequest) -> Patience {
         let span = request.wait.unwrap_or(self.config.deadlines.acquire);
         Patience {
             since: Instant::now(),
             until: later(span),
-        }
-    }
-
-    fn unwritten(request: &AcquireRequest, error: &CommitError) -> AcquireError {
-        AcquireError::Journal {
-            stage: request.stage.clone(),
-            reason: error.to_string(),
         }
     }
 
@@ -461,28 +295,11 @@ impl Shared {
     }
 }
 
-/// What `answer` comes to, if it comes by `until`. One that comes at once, as on
-/// the warm path in memory, pays for no timer.
-async fn within<T>(
-    mut answer: Pin<Box<dyn Future<Output = T> + Send + '_>>,
-    until: impl Fn() -> Instant,
-) -> Option<T> {
-    let mut timer = None;
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-            return Poll::Ready(Some(answer));
-        }
-        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until())));
-        timer.as_mut().poll(cx).map(|()| None)
-    })
-    .await
-}
-
 /// Since when a request waits, and until when it does.
 #[derive(Clone, Copy)]
-struct Patience {
+pub(super) struct Patience {
     since: Instant,
-    until: Instant,
+    pub(super) until: Instant,
 }
 
 /// Whose request it is.

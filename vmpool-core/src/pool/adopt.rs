@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::advance::MOST_SWAPS;
 use super::keeper::JOURNAL_PAUSE;
-use super::warm::Shared;
+use super::shared::Shared;
 use super::{Origin, PoolEvent};
 use crate::id::{MachineId, StageId, Version};
 use crate::journal::{Change, CommitError, JournalError, MachineRow, StageRow, StepRow};

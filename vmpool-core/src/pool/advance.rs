@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::book::Book;
 use super::keeper::JOURNAL_PAUSE;
-use super::warm::{ReadyMachine, Shared};
+use super::shared::{ReadyMachine, Shared};
 use super::{Origin, PoolEvent, ReleaseError, notice};
 use crate::id::{MachineId, StageId};
 use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, StageRow};

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::book::Book;
 use super::keeper::JOURNAL_PAUSE;
-use super::warm::Shared;
+use super::shared::Shared;
 use crate::account::{
     AccountConfig, Allowed, Breaker, CallKind, HeldOff, Mishap, Priority, Shortage,
 };

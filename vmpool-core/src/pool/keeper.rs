@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Origin;
 use super::hold::Orders;
-use super::warm::Shared;
+use super::shared::Shared;
 use crate::account::Priority;
 use crate::id::{MachineId, StageId};
 use crate::journal::{JournalError, MachineRow, PoolRows, StageRecord, StageRow};

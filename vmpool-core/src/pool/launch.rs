@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::PoolEvent;
 use super::hold::Orders;
-use super::warm::Shared;
+use super::shared::Shared;
 use crate::account::{CallKind, Mishap, Pass, Priority};
 use crate::clock::later;
 use crate::id::{Attempt, OrderId, Version};

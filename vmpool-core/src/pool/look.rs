@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::launch::chain;
-use super::warm::Shared;
+use super::shared::Shared;
 use crate::account::{CallKind, Mishap, Priority};
 use crate::id::MachineId;
 use crate::machine::{MachineEvent, MachineState};

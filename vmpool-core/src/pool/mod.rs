@@ -1,9 +1,11 @@
 //! The pool: keeps machines warm, hands each to one stage, and ends it after.
 
 mod acquire;
+mod actions;
 mod adopt;
 mod advance;
 mod book;
+mod claim;
 mod config;
 mod events;
 mod hold;
@@ -14,11 +16,13 @@ mod look;
 mod metrics;
 mod note;
 pub(crate) mod notice;
+mod parts;
 mod queue;
 mod reconcile;
 mod request;
 mod retire;
 mod salvage;
+mod shared;
 mod slots;
 mod status;
 mod tend;
@@ -38,6 +42,7 @@ use async_trait::async_trait;
 pub use config::{Deadlines, PoolConfig};
 pub use events::{Heard, PoolEvent, PoolEvents};
 pub use lease::{Lease, Origin};
+pub use parts::{Leftovers, PoolParts, Rule, StartError};
 pub use queue::{Claim, Claiming, Closed, Place, ReadyQueue, Refusal, Wait};
 pub use request::{
     AcquireError, AcquireRequest, AttachError, Evidence, NoteError, ReleaseError, RequestHash,
@@ -45,7 +50,7 @@ pub use request::{
 };
 pub use salvage::Salvage;
 pub use status::{MachineStatus, PoolStatus, Waiter};
-pub use warm::{Leftovers, PoolParts, Rule, StartError, WarmPool};
+pub use warm::WarmPool;
 
 use crate::id::{StageId, Term};
 use crate::stage::StageEvent;

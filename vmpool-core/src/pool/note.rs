@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::advance::MOST_SWAPS;
-use super::warm::Shared;
+use super::shared::Shared;
 use super::{NoteError, Origin};
 use crate::id::{StageId, StepId, Version};
 use crate::journal::{Change, CommitError, JournalError, StageRow, StepRow};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::warm::Shared;
+use super::shared::Shared;
 use crate::clock::Timestamp;
 use crate::id::MachineId;
 use crate::journal::{MachineRow, RowKey};

@@ -7,7 +7,7 @@ use super::book::Drained;
 use super::keeper::JOURNAL_PAUSE;
 use super::launch::chain;
 use super::look::{Pause, in_time};
-use super::warm::Shared;
+use super::shared::Shared;
 use crate::account::{CallKind, Priority};
 use crate::id::MachineId;
 use crate::machine::MachineEvent;

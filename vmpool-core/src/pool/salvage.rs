@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::keeper::JOURNAL_PAUSE;
-use super::warm::Shared;
+use super::shared::Shared;
 use crate::id::MachineId;
 use crate::journal::{MachineRow, StageRow};
 use crate::pool::{Lease, Origin};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::PoolEvent;
 use super::keeper::JOURNAL_PAUSE;
-use super::warm::Shared;
+use super::shared::Shared;
 use crate::clock::Timestamp;
 use crate::id::{OrderId, Version};
 use crate::journal::{Change, CommitError, JournalError, MachineRow, OrderRow};

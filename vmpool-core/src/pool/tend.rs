@@ -15,7 +15,7 @@ use super::advance::{AdvanceError, MOST_SWAPS};
 use super::keeper::JOURNAL_PAUSE;
 use super::look::Pause;
 use super::notice::{self, Heed};
-use super::warm::Shared;
+use super::shared::Shared;
 use crate::account::Mishap;
 use crate::clock::{Timestamp, later};
 use crate::id::MachineId;

@@ -3,7 +3,7 @@
 //! it where the request is broken off.
 
 use super::queue::Claim;
-use super::warm::{ReadyMachine, Shared};
+use super::shared::{ReadyMachine, Shared};
 use crate::id::{MachineId, StageId};
 
 /// Holds the stage's request; dropped before that is through, those who wait

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keeper::JOURNAL_PAUSE;
+use super::shared::Shared;
 use super::status::Waiter;
-use super::warm::Shared;
 use super::{AcquireError, AcquireRequest};
 use crate::clock::Timestamp;
 use crate::id::StageId;

@@ -1,4 +1,4 @@
-//! [`WarmPool`]: the pool, its parts, its start and its end.
+//! [`WarmPool`]: the pool as its users have it, its start and its end.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,114 +14,17 @@ use super::book::{Book, Size};
 use super::events::Announcer;
 use super::metrics::Metrics;
 use super::reconcile::Looks;
+use super::shared::Shared;
 use super::{
-    AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, MachineStatus, NoteError,
-    Origin, Pool, PoolConfig, PoolEvent, PoolEvents, PoolStatus, ReadyQueue, ReleaseError,
-    RequestHash, Salvage, TryAcquireError,
+    AcquireError, AcquireRequest, AttachError, Lease, Leftovers, NoteError, Pool, PoolConfig,
+    PoolEvents, PoolParts, PoolStatus, ReadyQueue, ReleaseError, RequestHash, Rule, StartError,
+    TryAcquireError,
 };
-use crate::account::{Account, Breaker};
-use crate::clock::{Clock, Timestamp};
-use crate::id::{MachineId, PoolName, StageId, Term};
-use crate::journal::{CommitError, Journal, JournalError, MachineRow};
-use crate::link::{AgentLink, Health};
+use crate::account::Breaker;
+use crate::id::{StageId, Term};
 use crate::machine::MachineState;
-use crate::notice::Notice;
-use crate::provider::{Capabilities, Provider};
 use crate::reconcile::ADOPTED;
 use crate::stage::StageEvent;
-
-/// What a pool is built from.
-#[derive(Clone)]
-pub struct PoolParts {
-    /// Where its machines come from.
-    pub provider: Arc<dyn Provider>,
-    /// The line to their agents.
-    pub link: Arc<dyn AgentLink>,
-    /// What it remembers.
-    pub journal: Arc<dyn Journal>,
-    /// The time.
-    pub clock: Clock,
-    /// Who saves what only a machine has, before it is ended.
-    pub salvage: Option<Arc<dyn Salvage>>,
-    /// The budget of calls to the provider's account.
-    pub account: Account,
-}
-
-impl PoolParts {
-    /// Parts of a pool whose machines hold nothing that must be saved.
-    pub fn new(
-        provider: Arc<dyn Provider>,
-        link: Arc<dyn AgentLink>,
-        journal: Arc<dyn Journal>,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            provider,
-            link,
-            journal,
-            clock,
-            salvage: None,
-            account: Account::default(),
-        }
-    }
-
-    /// The same, sharing an account's budget with other pools.
-    #[must_use]
-    pub fn with_account(self, account: Account) -> Self {
-        Self { account, ..self }
-    }
-
-    /// The same with somebody who saves.
-    #[must_use]
-    pub fn with_salvage(self, salvage: Arc<dyn Salvage>) -> Self {
-        Self {
-            salvage: Some(salvage),
-            ..self
-        }
-    }
-}
-
-/// Under what a pool rules, where its owner keeps that in the journal.
-#[derive(Debug, Clone)]
-pub struct Rule {
-    /// The term, from [`Journal::take`].
-    pub term: Term,
-    /// False while the lease was not renewed in time: nothing is written then.
-    pub may_write: watch::Receiver<bool>,
-}
-
-impl fmt::Debug for PoolParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolParts").finish_non_exhaustive()
-    }
-}
-
-/// Why a pool did not start.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("start pool {pool}")]
-pub struct StartError {
-    /// The pool.
-    pub pool: PoolName,
-    /// What the journal said.
-    #[source]
-    pub source: JournalError,
-}
-
-/// Machines that were not gone when the patience of a shut-down ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leftovers {
-    /// The machines, with their states.
-    pub machines: Vec<(MachineId, MachineState)>,
-    /// Slots of which it is not known whether a machine fills them.
-    pub open_slots: u32,
-}
-
-impl Leftovers {
-    /// Nothing is left.
-    pub fn is_empty(&self) -> bool {
-        self.machines.is_empty() && self.open_slots == 0
-    }
-}
 
 /// A pool that keeps machines ready.
 ///
@@ -132,37 +35,6 @@ impl Leftovers {
 pub struct WarmPool {
     pub(super) shared: Arc<Shared>,
     _stop: Arc<DropGuard>,
-}
-
-/// What the pool's tasks share.
-pub(super) struct Shared {
-    pub(super) config: PoolConfig,
-    pub(super) name: PoolName,
-    pub(super) parts: PoolParts,
-    pub(super) capabilities: Capabilities,
-    pub(super) term: Term,
-    pub(super) may_write: watch::Receiver<bool>,
-    pub(super) queue: Arc<ReadyQueue<ReadyMachine>>,
-    pub(super) book: Mutex<Book>,
-    /// Wakes the keeper.
-    pub(super) work: Notify,
-    /// Wakes who ends machines.
-    pub(super) retire: Notify,
-    /// Wakes who holds the book against the provider.
-    pub(super) looks: Looks,
-    /// Slots in use: what a shut-down waits for.
-    pub(super) occupied: watch::Sender<u32>,
-    pub(super) announcer: Announcer,
-    pub(super) metrics: Metrics,
-    pub(super) tasks: TaskTracker,
-    pub(super) stop: CancellationToken,
-}
-
-/// A machine in the queue.
-pub(super) struct ReadyMachine {
-    pub(super) row: Arc<MachineRow>,
-    pub(super) health: watch::Receiver<Health>,
-    pub(super) notices: watch::Receiver<Option<Notice>>,
 }
 
 impl WarmPool {
@@ -367,172 +239,10 @@ impl Pool for WarmPool {
     }
 }
 
-impl Shared {
-    pub(super) fn now(&self) -> Timestamp {
-        self.parts.clock.now()
-    }
-
-    /// Waits until the pool's lease holds: before that nothing is written, nor
-    /// is the provider told anything.
-    pub(super) async fn allowed(&self) {
-        let mut may_write = self.may_write.clone();
-        if may_write.wait_for(|may| *may).await.is_err() {
-            // Nobody will ever say so.
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Runs `task` until it ends or the pool stops, whichever is first.
-    pub(super) fn spawn(
-        &self,
-        name: &'static str,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let stop = self.stop.clone();
-        let span = tracing::debug_span!("pool task", pool = %self.name, task = name);
-        let task = async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                () = task => {}
-            }
-        };
-        self.tasks
-            .spawn(tracing::Instrument::instrument(task, span));
-    }
-
-    /// As [`Shared::spawn`], for a task without which the pool is none: where a
-    /// bug ends it, the pool takes no requests any more, and says so.
-    pub(super) fn spawn_vital(
-        self: &Arc<Self>,
-        name: &'static str,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let vital = Vital {
-            shared: self.clone(),
-            name,
-        };
-        self.spawn(name, async move {
-            let _vital = vital;
-            task.await;
-        });
-    }
-
-    /// Something went wrong: kept for those who wait and for people.
-    pub(super) fn trouble(&self, machine: Option<&MachineId>, text: impl Into<String>) {
-        let evidence = Evidence {
-            at: self.now(),
-            machine: machine.cloned(),
-            text: text.into(),
-        };
-        tracing::warn!(pool = %self.name, machine = ?evidence.machine, "{}", evidence.text);
-        self.announcer.tell(|| PoolEvent::Trouble(evidence.clone()));
-        self.metrics.trouble();
-        self.book.lock().add_evidence(evidence);
-    }
-
-    /// Takes no requests from now on. The first reason stays.
-    pub(super) fn stop_taking(&self, reason: &str) {
-        let first = {
-            let mut book = self.book.lock();
-            let first = book.stopped.is_none();
-            book.stopped.get_or_insert_with(|| reason.into());
-            first
-        };
-        if first {
-            self.announcer.tell(|| PoolEvent::Stopped {
-                reason: reason.to_owned(),
-            });
-        }
-        self.queue.close(Closed(reason.into()));
-    }
-
-    /// Another runner rules the pool: nothing of it may be changed from here
-    /// any more, so its tasks end (DESIGN §6).
-    pub(super) fn fenced(&self, error: &CommitError) {
-        self.stop_taking(&error.to_string());
-        self.stop.cancel();
-    }
-
-    /// The book changed in a way that frees or takes slots.
-    pub(super) fn count_slots(&self) {
-        // Told under the lock, so that an older count never comes last.
-        let book = self.book.lock();
-        let slots = book.occupied();
-        self.metrics.slots(slots);
-        self.occupied.send_replace(slots);
-    }
-
-    fn status(&self) -> PoolStatus {
-        use MachineState as S;
-        let waiting = u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX);
-        let held_off = self.held_off(waiting);
-        let verdict = self.looks.verdict.lock().clone();
-        let book = self.book.lock();
-        let machines = book.machines().map(|entry| MachineStatus {
-            id: entry.row.id().clone(),
-            state: entry.row.state,
-            since: entry.row.since,
-            stage: entry.row.stage.clone(),
-            cause: entry.row.cause.clone(),
-        });
-        PoolStatus {
-            name: self.name.clone(),
-            term: self.term,
-            warm: book.size.warm,
-            limit: book.size.limit,
-            ready: book.count(S::Ready),
-            booting: book.count(S::Booting) + book.count(S::Resuming),
-            ordered: book.open_slots(),
-            claimed: book.count(S::Claimed),
-            ending: book.count(S::Draining) + book.count(S::Terminating),
-            waiting,
-            stopped: book.stopped.as_deref().map(str::to_owned),
-            unaccounted: verdict.unaccounted,
-            checked_at: verdict.at,
-            waiters: book.waits.waiters(),
-            held_off,
-            machines: machines.collect(),
-            evidence: book.evidence(Timestamp(0)),
-        }
-    }
-
-    /// The lease of a stage that has its machine.
-    pub(super) fn lease_of(&self, stage: &StageId) -> Option<(Lease, Option<RequestHash>)> {
-        let book = self.book.lock();
-        let entry = book.stage(stage)?;
-        let machine = book.machine(&entry.row.machine)?;
-        let lease = Lease {
-            stage: stage.clone(),
-            machine: machine.row.machine.clone(),
-            term: self.term,
-            claimed_at: entry.row.claimed_at,
-            deadline: entry.row.deadline,
-            origin: Origin::Attached,
-        };
-        Some((lease, entry.row.hash))
-    }
-}
-
 impl fmt::Debug for WarmPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WarmPool")
             .field("name", &self.shared.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// Held by a task that the pool can't be without.
-struct Vital {
-    shared: Arc<Shared>,
-    name: &'static str,
-}
-
-impl Drop for Vital {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let reason = format!("a bug ended its {}", self.name);
-            self.shared.stop_taking(&reason);
-        }
     }
 }

@@ -1,0 +1,110 @@
+//! What the book counts: slots that are taken, machines that are ready or will
+//! be, and so how many are too few, or too many.
+
+use super::Book;
+use crate::id::MachineId;
+use crate::machine::MachineState;
+
+impl Book {
+    pub(in crate::pool) fn count(&self, state: MachineState) -> u32 {
+        self.counts[state as usize]
+    }
+
+    /// Slots that the limit counts (P7).
+    pub(in crate::pool) fn occupied(&self) -> u32 {
+        self.counts[..MachineState::Gone as usize]
+            .iter()
+            .sum::<u32>()
+            + self.open
+            + self.reserved
+    }
+
+    pub(in crate::pool) fn open_slots(&self) -> u32 {
+        self.open + self.reserved
+    }
+
+    /// Machines that are ready, or will be; not those that are about to drain.
+    fn supply(&self) -> u32 {
+        let lost = self.leaving.iter().filter(|id| {
+            let entry = self.machines.get(*id);
+            entry.is_some_and(|entry| is_supply(entry.row.state))
+        });
+        let lost = u32::try_from(lost.count()).unwrap_or(u32::MAX);
+        (self.count(MachineState::Ready) + self.coming()).saturating_sub(lost)
+    }
+
+    /// Those that are not ready yet.
+    fn coming(&self) -> u32 {
+        use MachineState::{Booting, Resuming};
+        self.count(Booting) + self.count(Resuming) + self.open_slots()
+    }
+
+    /// How many machines to order now: desired − (ready + booting + ordered), within the limit.
+    pub(in crate::pool) fn shortfall(&self, waiting: u32) -> u32 {
+        if self.closing || self.blank || self.stopped.is_some() {
+            return 0;
+        }
+        let desired = self.size.warm.saturating_add(waiting);
+        let room = self.size.limit.saturating_sub(self.occupied());
+        desired.saturating_sub(self.supply()).min(room)
+    }
+
+    /// How many of `idle` machines are more than desired, or than may be: those
+    /// that are adopted come unasked. Idle are those in the queue: what is ready
+    /// but not there is on its way out, or to a stage.
+    pub(in crate::pool) fn excess(&self, waiting: u32, idle: u32) -> u32 {
+        let desired = self.size.warm.saturating_add(waiting);
+        let unwanted = (idle + self.coming()).saturating_sub(desired);
+        let too_many = self.staying().saturating_sub(self.size.limit);
+        unwanted.max(too_many).min(idle)
+    }
+
+    /// Slots whose machines are not on their way out.
+    fn staying(&self) -> u32 {
+        let about_to = self
+            .leaving
+            .iter()
+            .filter(|id| !self.draining.contains(*id) && !self.terminating.contains(*id));
+        let leaving = self.draining.len() + self.terminating.len() + about_to.count();
+        self.occupied()
+            .saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX))
+    }
+
+    /// Machines that a draining pool ends, and nobody does yet.
+    pub(in crate::pool) fn unwanted(&self) -> Vec<MachineId> {
+        use MachineState::{Booting, Claimed, Ready, Resuming, Suspended, Suspending};
+        let rows = self.machines.values().map(|entry| &entry.row);
+        rows.filter(|row| match row.state {
+            Booting | Ready | Suspending | Suspended | Resuming => true,
+            Claimed => self.ending,
+            _ => false,
+        })
+        .map(|row| row.id())
+        .filter(|id| !self.leaving.contains(*id))
+        .cloned()
+        .collect()
+    }
+
+    /// True if nobody drains the machine yet: the caller does from now on.
+    pub(in crate::pool) fn begin_leaving(&mut self, id: &MachineId) -> bool {
+        self.leaving.insert(id.clone())
+    }
+
+    /// Nobody drains the machine any more.
+    pub(in crate::pool) fn end_leaving(&mut self, id: &MachineId) {
+        self.leaving.remove(id);
+    }
+
+    pub(in crate::pool) fn reserve(&mut self, slots: u32) {
+        self.reserved += slots;
+    }
+
+    pub(in crate::pool) fn unreserve(&mut self, slots: u32) {
+        self.reserved -= slots;
+    }
+}
+
+fn is_supply(state: MachineState) -> bool {
+    use MachineState::{Booting, Ready, Resuming};
+    matches!(state, Booting | Ready | Resuming)
+}
