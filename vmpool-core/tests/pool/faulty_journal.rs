@@ -12,7 +12,10 @@ use vmpool_core::journal::{
     Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, MemoryJournal,
     OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
-use vmpool_core::{Journal, MachineId, OrderId, PoolName, StageId, Term};
+use vmpool_core::testkit::FaultPlan;
+use vmpool_core::{Journal, MachineId, OrderId, PoolConfig, PoolName, StageId, Term};
+
+use crate::harness::World;
 
 /// How a commit fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +48,17 @@ struct Plan {
     late: Option<Batch>,
 }
 
+/// A pool on such a journal.
+pub(crate) async fn world(warm: u32, limit: u32, journal: &Arc<FaultyJournal>) -> World {
+    let config = PoolConfig::new("linux", warm, limit);
+    World::on(config, FaultPlan::none(), journal.clone()).await
+}
+
 impl FaultyJournal {
+    pub(crate) fn quick() -> Arc<Self> {
+        Self::slow(Duration::ZERO)
+    }
+
     pub(crate) fn slow(takes: Duration) -> Arc<Self> {
         let journal = Self::default();
         journal.plan.lock().takes = takes;

@@ -1,4 +1,4 @@
-//! What a journal does to a pool that is slow, away, or in doubt.
+//! What a journal does to a pool that is away, in doubt, or another's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +9,8 @@ use vmpool_core::stage::StageState;
 use vmpool_core::testkit::{Call, Fault, FaultPlan, eventually};
 use vmpool_core::{AcquireRequest, Journal, Pool, PoolConfig};
 
-use crate::faulty_journal::{Failure, FaultyJournal};
+use crate::faulty_journal::{Failure, FaultyJournal, world};
 use crate::harness::{World, patient};
-
-const SLOW: Duration = Duration::from_millis(20);
-
-async fn world(warm: u32, limit: u32, journal: &Arc<FaultyJournal>) -> World {
-    let config = PoolConfig::new("linux", warm, limit);
-    World::on(config, FaultPlan::none(), journal.clone()).await
-}
 
 /// Every write of a whole life, by its event's name, fails once in each way.
 #[tokio::test(start_paused = true)]
@@ -38,7 +31,7 @@ async fn p1_p3_a_life_with_any_write_in_doubt_or_refused_goes_on_to_its_end() {
     ];
     for what in writes {
         for how in failures {
-            let journal = FaultyJournal::slow(Duration::ZERO);
+            let journal = FaultyJournal::quick();
             journal.fail_next(what, how);
             let world = world(0, 1, &journal).await;
             // The claim's own failure is answered; a retry gets the machine.
@@ -65,7 +58,7 @@ async fn p1_p3_a_life_with_any_write_in_doubt_or_refused_goes_on_to_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn p1_a_proof_of_absence_in_doubt_frees_the_slot() {
-    let journal = FaultyJournal::slow(Duration::ZERO);
+    let journal = FaultyJournal::quick();
     let config = PoolConfig::new("linux", 1, 1);
     let plan = FaultPlan::none().at(Call::Launch, 1, Fault::Delay(Duration::from_secs(100_000)));
     let world = World::on(config, plan, journal.clone()).await;
@@ -77,7 +70,7 @@ async fn p1_a_proof_of_absence_in_doubt_frees_the_slot() {
 
 #[tokio::test(start_paused = true)]
 async fn p6_a_sick_machine_is_drained_once_the_journal_is_back() {
-    let journal = FaultyJournal::slow(Duration::ZERO);
+    let journal = FaultyJournal::quick();
     let world = world(1, 1, &journal).await;
     world.ready(1).await;
     let sick = world.status().machines[0].id.clone();
@@ -95,7 +88,7 @@ async fn p6_a_sick_machine_is_drained_once_the_journal_is_back() {
 
 #[tokio::test(start_paused = true)]
 async fn p8_a_journal_that_is_away_makes_no_loop_hot() {
-    let journal = FaultyJournal::slow(Duration::ZERO);
+    let journal = FaultyJournal::quick();
     let world = world(3, 4, &journal).await;
     world.lease("build-1").await;
     world.ready(3).await;
@@ -121,7 +114,7 @@ async fn p8_a_journal_that_is_away_makes_no_loop_hot() {
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_became_ready_while_the_journal_was_away_is_kept() {
-    let journal = FaultyJournal::slow(Duration::ZERO);
+    let journal = FaultyJournal::quick();
     let world = world(0, 1, &journal).await;
     world.link.connect_after(Duration::from_secs(10));
     world.pool.resize(1, 1);
@@ -135,76 +128,8 @@ async fn a_machine_that_became_ready_while_the_journal_was_away_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_smaller_pool_ends_no_more_than_is_too_much_on_a_slow_journal() {
-    let world = world(6, 10, &FaultyJournal::slow(SLOW)).await;
-    world.ready(6).await;
-    let before = world.provider.alive();
-    world.pool.resize(4, 10);
-    // Looked at again and again while the drains are written.
-    for _ in 0..20 {
-        world.pool.resize(4, 10);
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    world
-        .until("smaller", |status| {
-            status.ready == 4 && status.machines.len() == 4
-        })
-        .await;
-    assert!(world.provider.alive().iter().all(|id| before.contains(id)));
-    assert_eq!(world.provider.launched(), 6, "none was replaced");
-    world.end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn p4_a_claim_that_is_written_while_the_pool_drains_is_left_alone() {
-    let world = Arc::new(world(1, 1, &FaultyJournal::slow(SLOW)).await);
-    world.ready(1).await;
-    let claim = {
-        let world = world.clone();
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(async move { world.acquire("build-1").await });
-        tasks
-    };
-    tokio::time::sleep(SLOW / 4).await;
-    world.pool.drain("the operator drains it");
-    let results = claim.join_all().await;
-    results[0].as_ref().expect("it came before the drain");
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    world
-        .pool
-        .attach(&"build-1".into())
-        .await
-        .expect("a drain leaves running stages alone");
-    Arc::into_inner(world).expect("all is over").end().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn p1_a_claim_that_is_written_while_the_pool_shuts_down_is_ended() {
-    let world = Arc::new(world(1, 1, &FaultyJournal::slow(SLOW)).await);
-    world.ready(1).await;
-    let mut claim = tokio::task::JoinSet::new();
-    {
-        let world = world.clone();
-        claim.spawn(async move { world.acquire("build-1").await });
-    }
-    tokio::time::sleep(SLOW / 4).await;
-    let left = world.pool.shutdown(Duration::from_secs(30)).await;
-    assert!(left.is_empty(), "{left:?}");
-    assert_eq!(world.provider.alive(), []);
-    claim.join_all().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn p1_a_pool_that_is_shut_down_while_it_writes_its_first_order_leaves_nothing() {
-    let world = world(2, 2, &FaultyJournal::slow(SLOW)).await;
-    // The keeper has its turn, the order is on its way to the journal.
-    tokio::time::sleep(SLOW / 4).await;
-    world.end().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn p3_a_retry_of_a_claim_in_doubt_ends_by_its_own_deadline() {
-    let journal = FaultyJournal::slow(Duration::ZERO);
+    let journal = FaultyJournal::quick();
     let world = world(1, 1, &journal).await;
     world.ready(1).await;
     journal.fail_next("claimed", Failure::WrittenInDoubt);
@@ -227,27 +152,8 @@ async fn p3_a_retry_of_a_claim_in_doubt_ends_by_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p6_a_key_that_could_not_be_written_at_once_costs_no_machine() {
-    let failures = [
-        Failure::Unavailable,
-        Failure::WrittenInDoubt,
-        Failure::UnwrittenInDoubt,
-        Failure::WrittenLate,
-    ];
-    for failure in failures {
-        let journal = FaultyJournal::slow(SLOW);
-        // Ordered, bound, and then its key.
-        journal.fail_at(3, failure);
-        let world = world(1, 1, &journal).await;
-        world.ready(1).await;
-        assert_eq!(world.provider.launched(), 1, "{failure:?}");
-        world.end().await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn p9_a_claim_in_doubt_that_is_written_after_it_was_looked_for_stands() {
-    let journal = FaultyJournal::slow(Duration::ZERO);
+    let journal = FaultyJournal::quick();
     let world = world(1, 1, &journal).await;
     world.ready(1).await;
     journal.fail_next("claimed", Failure::WrittenLate);
@@ -280,7 +186,7 @@ async fn p9_a_claim_that_is_durable_and_not_answered_yet_is_not_over() {
 
 #[tokio::test(start_paused = true)]
 async fn p3_a_request_that_follows_another_ends_by_its_own_deadline() {
-    let world = Arc::new(world(0, 1, &FaultyJournal::slow(Duration::ZERO)).await);
+    let world = Arc::new(world(0, 1, &FaultyJournal::quick()).await);
     world.lease("build-1").await;
     let mut first = tokio::task::JoinSet::new();
     {
@@ -305,7 +211,7 @@ async fn p3_a_request_that_follows_another_ends_by_its_own_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn p1_a_fenced_pool_calls_the_provider_no_more_and_its_shut_down_ends() {
-    let journal = FaultyJournal::slow(Duration::ZERO);
+    let journal = FaultyJournal::quick();
     let plan = FaultPlan::none().always(Call::Launch, Fault::LoseAnswer);
     let config = PoolConfig::new("linux", 1, 2);
     let world = World::on(config, plan, journal.clone()).await;
@@ -329,7 +235,7 @@ async fn p1_a_fenced_pool_calls_the_provider_no_more_and_its_shut_down_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_prepare_deadline_holds_whatever_the_order_in_which_the_journal_has_the_stages() {
     // Many, so that a map's order is hardly ever theirs.
-    let world = world(12, 24, &FaultyJournal::slow(Duration::ZERO)).await;
+    let world = world(12, 24, &FaultyJournal::quick()).await;
     for n in 0..12 {
         world.lease(&format!("build-{n}")).await;
         tokio::time::sleep(Duration::from_secs(9)).await;

@@ -8,6 +8,7 @@ mod hanging;
 mod harness;
 mod journal_faults;
 mod journal_histories;
+mod journal_slow;
 mod notices;
 mod property;
 mod reconcile;
