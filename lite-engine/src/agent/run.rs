@@ -14,7 +14,7 @@ use vmpool_core::agent::EndReason;
 use super::entry::{Agent, TakeUpError};
 use super::input::inherited;
 use super::refuse::chain;
-use crate::compat::{Beside, DeskConfig, Machine};
+use crate::compat::{self, Beside, DeskConfig, Machine};
 use crate::config::AgentConfig;
 use crate::enrol::Enrolment;
 use crate::host::{self, HostConfig};
@@ -166,7 +166,7 @@ pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<Agent
 
 /// Where the incumbent's protocol finds its things on a machine of ours.
 fn desk(state_dir: &Path) -> DeskConfig {
-    let dir = state_dir.join("compat");
+    let dir = state_dir.join(compat::DIR);
     DeskConfig {
         shared: dir.join("shared"),
         environment: inherited(),

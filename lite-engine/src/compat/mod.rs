@@ -48,6 +48,7 @@ mod workload;
 
 pub(crate) use beside::{Beside, Machine};
 pub use caller::{AskError, Caller};
-pub(crate) use outbound::send;
 pub use desk::{Desk, DeskConfig, DeskError};
+pub(crate) use outbound::send;
 pub use serve::{ServeError, run};
+pub(crate) use stages::{DIR, hosts};

@@ -19,6 +19,7 @@ use super::desk::{Desk, DeskConfig, DeskError};
 use super::routes::{self, Desks};
 use super::settings::ServerSettings;
 use super::socket;
+use super::stages::DIR;
 use super::trust::{self, H2, TrustError};
 use crate::agent::chain;
 use crate::listener::{Limits, Port, Tasks};
@@ -85,7 +86,7 @@ pub async fn run(
     let address = listener.local_addr().map_err(system("find the port"))?;
     let listener = TcpListener::from_std(listener).map_err(system("listen"))?;
     let desk = Desk::open(DeskConfig {
-        dir: state.join("compat"),
+        dir: state.join(DIR),
         shared: settings.shared,
         environment: settings.environment,
         workdir: std::env::current_dir().map_err(system("find the working directory"))?,

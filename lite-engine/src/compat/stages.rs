@@ -16,13 +16,18 @@ use super::stage::{Remains, Stage};
 use crate::agent::chain;
 use crate::host::{self, HostConfig};
 
+/// The desk's directory in that of its agent.
+pub(crate) const DIR: &str = "compat";
+
+const STAGES: &str = "stages";
+
 /// Bytes that the logs of a stage may take: nobody acknowledges what was read
 /// here, so a smaller space would stop a step for ever.
 const LOGS_MAX: u64 = 64 * 1024 * 1024 * 1024;
 
 /// Where they are.
 pub(super) fn dir(config: &DeskConfig) -> PathBuf {
-    config.dir.join("stages")
+    config.dir.join(STAGES)
 }
 
 /// Takes up the stage of this number, a new one where there is none.
@@ -43,6 +48,15 @@ pub(super) fn open(config: &DeskConfig, number: u64) -> Result<(Stage, Remains),
     })
 }
 
+/// The directories of all hosts that a desk in this directory has.
+pub(crate) fn hosts(desk: &Path) -> io::Result<Vec<PathBuf>> {
+    let stages = desk.join(STAGES);
+    let numbers = numbers(&stages)?.into_iter();
+    Ok(numbers
+        .map(|number| stages.join(number.to_string()).join(host::DIR))
+        .collect())
+}
+
 /// The stages that are there, the last one at the end.
 pub(super) fn numbers(stages: &Path) -> io::Result<Vec<u64>> {
     let entries = match fs::read_dir(stages) {
@@ -56,4 +70,21 @@ pub(super) fn numbers(stages: &Path) -> io::Result<Vec<u64>> {
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_desk_has_a_host_for_each_stage_and_none_before_the_first() {
+        let folder = tempfile::TempDir::new().expect("a temporary folder");
+        assert_eq!(hosts(folder.path()).expect("read"), Vec::<PathBuf>::new());
+        for stage in ["2", "10", "not-a-stage"] {
+            fs::create_dir_all(folder.path().join(STAGES).join(stage)).expect("created");
+        }
+        let stages = folder.path().join(STAGES);
+        let expected = ["2/host", "10/host"].map(|host| stages.join(host));
+        assert_eq!(hosts(folder.path()).expect("read"), expected);
+    }
 }

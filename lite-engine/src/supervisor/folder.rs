@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use vmpool_core::Tags;
 
 use super::ending::Ending;
+use crate::compat;
 use crate::host::{self, remove};
 use crate::limits;
 
@@ -152,8 +153,12 @@ impl Folder {
     /// Removes the machine's disk. Only for one who holds the folder, when no
     /// process of the machine is left.
     pub fn remove_state(&self) -> io::Result<()> {
-        limits::remove_all(&self.state_dir().join(host::DIR))?;
-        remove(&self.state_dir())
+        let state = self.state_dir();
+        limits::remove_all(&state.join(host::DIR))?;
+        for host in compat::hosts(&state.join(compat::DIR))? {
+            limits::remove_all(&host)?;
+        }
+        remove(&state)
     }
 
     /// Removes the folder and all in it. Only for one who holds it.
