@@ -23,6 +23,8 @@ pub(crate) enum What {
     Stopped,
     /// The spot notice's time is over.
     Reclaim,
+    /// A terminated instance loses its tags.
+    Untag,
     /// A terminated instance is listed no longer.
     Forget,
 }

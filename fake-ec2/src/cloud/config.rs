@@ -134,6 +134,11 @@ pub struct Timing {
     pub stopping: Span,
     /// How long a terminated instance is listed.
     pub terminated_visible: Duration,
+    /// How long it has its tags: "resources such as tags and volumes are
+    /// gradually disassociated from the instance" (docs.aws.amazon.com/AWSEC2/
+    /// latest/UserGuide/terminating-instances.html). A listing by tag has it no
+    /// longer then.
+    pub terminated_tagged: Duration,
     /// From the spot notice until the end.
     pub notice: Duration,
     /// How long after `running` an instance can't be hibernated yet.
@@ -150,6 +155,7 @@ impl Timing {
             shutting_down: Span::ZERO,
             stopping: Span::ZERO,
             terminated_visible: Duration::from_secs(3600),
+            terminated_tagged: Duration::from_secs(3600),
             notice: Duration::from_secs(120),
             hibernation_from: Duration::ZERO,
         }
@@ -165,6 +171,7 @@ impl Timing {
             shutting_down: Span::between(secs(5), secs(40)),
             stopping: Span::between(secs(10), secs(40)),
             hibernation_from: secs(60),
+            terminated_tagged: secs(600),
             ..Self::instant()
         }
     }

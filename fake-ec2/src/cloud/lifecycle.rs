@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::agenda::{Due, What};
 use super::context::Context;
-use super::{Instance, Market, Reason, State};
+use super::{Instance, Market, Reason, Span, State};
 use crate::catalog::Place;
 use crate::clock::iso;
 use crate::error::ApiError;
@@ -163,6 +163,9 @@ impl Context<'_> {
             (What::Reclaim, State::Pending | State::Running) => {
                 self.terminate(id, Reason::spot(self.now));
             }
+            (What::Untag, State::Terminated) => {
+                self.change(id, |instance| instance.tags.clear());
+            }
             (What::Forget, State::Terminated) => {
                 self.region.instances.remove(id);
                 self.region.consoles.remove(id);
@@ -241,9 +244,13 @@ impl Context<'_> {
             instance.public_address = None;
             instance.volumes.clear();
         });
-        let visible =
-            SignedDuration::try_from(self.timing.terminated_visible).unwrap_or(SignedDuration::MAX);
-        self.due(self.now + visible, id, What::Forget);
+        for (after, what) in [
+            (self.timing.terminated_tagged, What::Untag),
+            (self.timing.terminated_visible, What::Forget),
+        ] {
+            let at = Span::exactly(after).after(self.now, self.rng);
+            self.due(at, id, what);
+        }
     }
 
     fn close_spot_request(&mut self, id: &str, reclaimed: bool) {

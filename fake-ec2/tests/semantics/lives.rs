@@ -93,6 +93,37 @@ fn terminating_again_is_fine_until_the_machine_is_forgotten() {
 }
 
 #[test]
+fn a_terminated_machine_loses_its_tags_before_it_is_forgotten() {
+    let mut sky = Sky::with(Config {
+        timing: Timing {
+            terminated_tagged: Duration::from_secs(600),
+            ..Timing::instant()
+        },
+        ..Config::default()
+    });
+    let id = sky
+        .launch(&[
+            ("TagSpecification.1.ResourceType", "instance"),
+            ("TagSpecification.1.Tag.1.Key", "pool"),
+            ("TagSpecification.1.Tag.1.Value", "p"),
+        ])
+        .remove(0);
+    sky.ok("TerminateInstances", &[("InstanceId.1", &id)]);
+    let mut listed = |after: i64| {
+        sky.pass(after);
+        let filter = [("Filter.1.Name", "tag:pool"), ("Filter.1.Value.1", "p")];
+        let answer = sky.ok("DescribeInstances", &filter);
+        (
+            answer.all("reservationSet/item").len(),
+            sky.state(&id).is_ok(),
+        )
+    };
+    assert_eq!(listed(1), (1, true));
+    assert_eq!(listed(600), (0, true));
+    assert_eq!(listed(3600), (0, false));
+}
+
+#[test]
 fn a_protected_machine_keeps_those_of_its_zone() {
     let mut sky = Sky::new();
     let zone = |zone| ("Placement.AvailabilityZone", zone);
