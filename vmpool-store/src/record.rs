@@ -125,6 +125,18 @@ impl RowRecord {
     }
 }
 
+impl EventRecord {
+    /// The cause as a database takes it that has no NUL in its texts: a
+    /// console's last lines may hold one.
+    pub(crate) fn storable_cause(&self) -> Cow<'_, str> {
+        if self.cause.contains('\0') {
+            self.cause.replace('\0', "\u{fffd}").into()
+        } else {
+            Cow::Borrowed(&self.cause)
+        }
+    }
+}
+
 /// A row's name as the columns of an event have it: kind, id, step.
 pub(crate) fn columns(key: &RowKey) -> (&'static str, &str, Option<&str>) {
     match key {

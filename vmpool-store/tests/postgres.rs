@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, spawn_blocking};
 use vmpool_core::clock::Timestamp;
-use vmpool_core::journal::{Batch, CommitError, Event, Holder, Note, RowKey, Taken};
+use vmpool_core::journal::{
+    Batch, Change, CommitError, Event, Holder, Note, RowKey, StageRow, Taken,
+};
+use vmpool_core::stage::StageState;
 use vmpool_core::testkit::conformance;
-use vmpool_core::{Journal, PoolName, RunnerId, StageId, Term};
+use vmpool_core::{Journal, MachineId, PoolName, RunnerId, StageId, Term, Version};
 use vmpool_store::testkit::Cluster;
 use vmpool_store::{ConnectError, PostgresJournal};
 
@@ -91,6 +94,99 @@ async fn many_runners_that_start_at_once_migrate_once() -> Tested {
         matches!(refused, Err(CommitError::Unavailable { .. })),
         "{refused:?}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_schema_is_made_whole_or_not_at_all() -> Tested {
+    let cluster = Cluster::start();
+    let url = cluster.database("journal");
+    // The note that the schema was made can't be written: as if killed before it.
+    execute(
+        &url,
+        "CREATE TABLE refinery_schema_history(
+             version int4 PRIMARY KEY, name VARCHAR(255),
+             applied_on VARCHAR(255), checksum VARCHAR(255));
+         CREATE FUNCTION killed() RETURNS trigger LANGUAGE plpgsql
+             AS $$ BEGIN RAISE 'killed'; END $$;
+         CREATE TRIGGER killed BEFORE INSERT ON refinery_schema_history
+             FOR EACH ROW EXECUTE FUNCTION killed();",
+    )
+    .await?;
+    let refused = PostgresJournal::connect(&url).await;
+    assert!(
+        matches!(refused, Err(ConnectError::Migrate { .. })),
+        "{refused:?}"
+    );
+    execute(&url, "DROP TRIGGER killed ON refinery_schema_history").await?;
+    let journal = PostgresJournal::connect(&url).await?;
+    journal.commit(notes(1)).await?;
+    Ok(())
+}
+
+/// A batch that makes a stage's first row.
+fn claim(stage: &str, by: &str, term: u64) -> Batch {
+    let at = Timestamp(1);
+    let row = StageRow {
+        id: StageId::new(stage),
+        pool: PoolName::new("pool"),
+        machine: MachineId::new(by),
+        term: Term(term),
+        state: StageState::Claimed,
+        hash: None,
+        claimed_at: at,
+        deadline: at,
+        version: Version(1),
+    };
+    Batch {
+        at,
+        pool: PoolName::new("pool"),
+        term: Term(term),
+        limit: None,
+        changes: vec![Change::new(Arc::new(row), "claimed", by.to_owned())],
+        notes: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_what_is_refused_of_a_group_takes_nothing_else_along() -> Tested {
+    let cluster = Cluster::start();
+    let url = cluster.database("journal");
+    let journal = Arc::new(PostgresJournal::connect(&url).await?);
+    let pool = PoolName::new("pool");
+    let term = journal.raise_term(&pool, Timestamp(5)).await?;
+    let mut commits = JoinSet::new();
+    // Written at once, so that they wait for each other: each stage is claimed
+    // twice, and once more by a runner that rules no more.
+    for number in 0..60 {
+        for (by, term) in [("one", term.0), ("other", term.0), ("late", term.0 - 1)] {
+            let journal = journal.clone();
+            let batch = claim(&format!("stage-{number}"), by, term);
+            commits.spawn(async move { (number, by, journal.commit(batch).await) });
+        }
+    }
+    let mut won = [0; 60];
+    while let Some(done) = commits.join_next().await {
+        match done? {
+            (number, "one" | "other", Ok(())) => won[number] += 1,
+            (_, "one" | "other", Err(CommitError::Conflict { found, .. })) => {
+                assert_eq!(found, Some(Version(1)));
+            }
+            (_, "late", Err(CommitError::Fenced { theirs, .. })) => assert_eq!(theirs, term),
+            (number, by, answer) => panic!("stage-{number} by {by}: {answer:?}"),
+        }
+    }
+    assert_eq!(won, [1; 60]);
+    let events = all_events(&journal).await?;
+    assert_eq!(events.len(), 60);
+    assert_numbered_without_gaps(&events);
+    for event in events {
+        let RowKey::Stage(id) = event.key else {
+            panic!("{event:?}");
+        };
+        let known = journal.stage(&id).await?.expect("it was claimed").stage;
+        assert_eq!(event.cause, known.machine.as_str());
+    }
     Ok(())
 }
 

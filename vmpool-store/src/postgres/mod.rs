@@ -19,6 +19,7 @@ mod read;
 mod schema;
 mod sessions;
 mod tls;
+mod together;
 mod wire;
 mod writer;
 

@@ -1,5 +1,6 @@
 //! Batches as the database's function takes them, and its answers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,8 @@ use vmpool_core::journal::CommitError;
 use vmpool_core::{Term, Version};
 
 use crate::record::{BatchRecord, EventRecord, RowRecord, columns, integer, natural};
+
+pub(super) const SQL: &str = "SELECT write_batches($1::text::jsonb, $2)::text";
 
 /// What the function is called with.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ struct WireEvent<'a> {
     step: Option<&'a str>,
     version: i64,
     what: &'a str,
-    cause: String,
+    cause: Cow<'a, str>,
 }
 
 impl Call {
@@ -104,8 +107,7 @@ impl<'a> WireEvent<'a> {
             step,
             version: integer(event.version.0),
             what: &event.what,
-            // A console's last lines may hold one; no text of this database may.
-            cause: event.cause.replace('\0', "\u{fffd}"),
+            cause: event.storable_cause(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The writer: one task that hands all batches that wait to the database in
 //! one statement, so that they share one round trip and one fsync.
 //!
-//! Each batch has an answer of its own. Where the database undid a statement
-//! for one batch's sake, the batches are written one by one.
+//! Each batch has an answer of its own. Nearly always it is the same for all:
+//! they are [written together](super::together). Where one of them is refused
+//! the statement is undone, and another finds out which. Where the database
+//! undid that for one batch's sake, they are written one by one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use tokio_util::task::TaskTracker;
 use vmpool_core::journal::CommitError;
@@ -17,6 +20,7 @@ use vmpool_core::journal::CommitError;
 use super::doubt::{Backend, Doubts};
 use super::error::{Meaning, meaning, told};
 use super::sessions::{ANSWER, Sessions};
+use super::together::{self, Together};
 use super::wire::{self, Call};
 use crate::record::BatchRecord;
 
@@ -179,58 +183,70 @@ impl Task {
         group
     }
 
+    /// Writes a group in one transaction: in one go if nothing is refused, and
+    /// else with an answer for each.
     async fn statement(&mut self, group: &[Job]) -> Done {
         if group.is_empty() {
             return Done::Answered(Vec::new());
+        }
+        if let Some(together) = Together::new(group.iter().map(|job| &job.batch)) {
+            match self.ask(together::SQL, &together.params()).await {
+                Ok(_) => return Done::Answered(group.iter().map(|_| Ok(())).collect()),
+                Err(Done::Undone(Meaning::Again | Meaning::Data, _)) => {}
+                Err(done) => return done,
+            }
         }
         let call = match Call::new(group.iter().map(|job| &job.batch)) {
             Ok(call) => call,
             Err(error) => return Done::Undone(Meaning::Data, error.to_string()),
         };
-        let unusable = |why| Done::Undone(Meaning::Undone, why);
-        let (session, backend) = match self.session().await {
-            Ok(session) => session,
-            Err(why) => return unusable(why),
+        let sealed: Vec<&[u8]> = call.sealed.iter().map(|sealed| &**sealed).collect();
+        let row = match self.ask(wire::SQL, &[&call.batches, &sealed]).await {
+            Ok(row) => row,
+            Err(done) => return done,
         };
-        let sql = "SELECT write_batches($1::text::jsonb, $2)::text";
+        match row.try_get::<_, &str>(0).ok().map(wire::answers) {
+            Some(Ok(answers)) if answers.len() == group.len() => {
+                Done::Answered(self.told(group, answers))
+            }
+            _ => Done::Doubtful(self.reason("it gave an answer that makes no sense")),
+        }
+    }
+
+    /// The one row of a statement, which is a transaction.
+    async fn ask(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, Done> {
+        let unusable = |why| Done::Undone(Meaning::Undone, why);
+        let (session, backend) = self.session().await.map_err(unusable)?;
         let prepared = timeout(ANSWER, session.prepare_cached(sql)).await;
         let statement = match prepared {
             Ok(Ok(statement)) => statement,
             Ok(Err(error)) => {
                 drop(Object::take(session));
-                return unusable(self.reason(&told(&error)));
+                return Err(unusable(self.reason(&told(&error))));
             }
             Err(_) => {
                 drop(Object::take(session));
-                return unusable(self.reason(&silent()));
+                return Err(unusable(self.reason(&silent())));
             }
         };
-        let sealed: Vec<&[u8]> = call.sealed.iter().map(|sealed| &**sealed).collect();
-        let params: [&(dyn ToSql + Sync); 2] = [&call.batches, &sealed];
-        let written = timeout(ANSWER, session.query_one(&statement, &params));
+        let written = timeout(ANSWER, session.query_one(&statement, params));
         let reason = match written.await {
             Ok(Ok(row)) => {
                 self.session = Some((session, backend));
-                let answers = row.try_get::<_, &str>(0).ok().map(wire::answers);
-                return match answers {
-                    Some(Ok(answers)) if answers.len() == group.len() => {
-                        Done::Answered(self.told(group, answers))
-                    }
-                    _ => Done::Doubtful(self.reason("it gave an answer that makes no sense")),
-                };
+                return Ok(row);
             }
             Ok(Err(error)) => match meaning(&error) {
                 Meaning::Doubtful => told(&error),
                 undone => {
                     self.session = Some((session, backend));
-                    return Done::Undone(undone, self.reason(&told(&error)));
+                    return Err(Done::Undone(undone, self.reason(&told(&error))));
                 }
             },
             Err(_) => silent(),
         };
         self.doubts.add(backend);
         drop(Object::take(session));
-        Done::Doubtful(self.reason(&reason))
+        Err(Done::Doubtful(self.reason(&reason)))
     }
 
     /// The session that is kept for this, or another one, with nothing in doubt.
