@@ -18,6 +18,9 @@ const BUSY: Duration = Duration::from_secs(2);
 /// The writer copies the log into the database itself; should it ever fail to,
 /// SQLite does at this many pages.
 const CHECKPOINT_PAGES: u32 = 10_000;
+/// What the writer keeps of the file in memory, in kibibytes, as far as it was
+/// used: pages that are not there are read from the file while a claim waits.
+const CACHE_KIB: i32 = 16 << 10;
 /// The log's file is cut to this when it was copied.
 const LOG_BYTES: u32 = 64 << 20;
 /// More statements than there are.
@@ -152,6 +155,7 @@ fn set_up(conn: Connection, size_limit: Option<u64>) -> rusqlite::Result<Connect
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
     conn.pragma_update(None, "synchronous", "full")?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
     if let Some(bytes) = size_limit {

@@ -3,7 +3,7 @@
 //! A commit holds everything against the rows before it changes any, as the
 //! writer is the only one: terms first, then versions, then the limit.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{CommitError, Compacted, Holder, RowKey, Taken};
 use vmpool_core::{PoolName, Term, Version};
@@ -103,9 +103,10 @@ pub(super) fn commit(
         }));
     }
     let (mut freed, mut taken) = (0, 0);
+    let mut puts = Vec::with_capacity(batch.rows.len());
     for row in &batch.rows {
-        let current = current(conn, &row.key)?;
-        let found = current.map(|(version, _)| version);
+        let current = current(conn, row)?;
+        let found = current.as_ref().map(|current| current.version);
         if found.map_or(Version(1), Version::next) != row.version {
             return Ok(Err(CommitError::Conflict {
                 key: row.key.clone(),
@@ -113,8 +114,13 @@ pub(super) fn commit(
                 found,
             }));
         }
-        freed += current.map_or(0, |(_, slots)| slots);
+        freed += current.as_ref().map_or(0, |current| current.slots);
         taken += row.slots;
+        puts.push(match current {
+            None => Put::Insert,
+            Some(current) if current.is_listed_alike => Put::Update,
+            Some(_) => Put::UpdateAll,
+        });
     }
     if let Some(limit) = batch.limit {
         let wanted = (occupied(conn, &batch.pool)? + taken).saturating_sub(freed);
@@ -132,8 +138,8 @@ pub(super) fn commit(
         conn.prepare_cached(sql)?
             .execute(params![batch.pool.as_str(), integer(batch.term.0)])?;
     }
-    for row in &batch.rows {
-        put(conn, row, batch.at)?;
+    for (row, how) in batch.rows.iter().zip(puts) {
+        put(conn, row, batch.at, how)?;
     }
     for event in &batch.events {
         tell(conn, event, batch.at)?;
@@ -149,25 +155,53 @@ fn occupied(conn: &Connection, pool: &PoolName) -> rusqlite::Result<u32> {
         .query_row([pool.as_str()], |row| row.get(0))
 }
 
-/// The version and the occupied slots of a row.
-fn current(conn: &Connection, key: &RowKey) -> rusqlite::Result<Option<(Version, u32)>> {
-    let (_, id, step) = columns(key);
-    let sql = match key {
-        RowKey::Order(_) => "SELECT version, slots FROM orders WHERE id = ?1",
-        RowKey::Machine(_) => "SELECT version, slots FROM machines WHERE id = ?1",
-        RowKey::Stage(_) => "SELECT version, 0 FROM stages WHERE id = ?1",
-        RowKey::Step(..) => "SELECT version, 0 FROM steps WHERE stage = ?1 AND id = ?2",
+/// What is there of a row that is to be written.
+struct Current {
+    version: Version,
+    slots: u32,
+    /// The new row has the same place in the lists of what is not over.
+    is_listed_alike: bool,
+}
+
+/// How a row is written. SQLite writes the pages of every index that has one of
+/// the columns set, though they stay as they are: those are set apart.
+#[derive(Clone, Copy)]
+enum Put {
+    Insert,
+    Update,
+    UpdateAll,
+}
+
+fn current(conn: &Connection, row: &RowRecord) -> rusqlite::Result<Option<Current>> {
+    let (_, id, step) = columns(&row.key);
+    let sql = match &row.key {
+        RowKey::Order(_) => {
+            "SELECT version, slots, pool = ?2 AND is_over = ?3 FROM orders WHERE id = ?1"
+        }
+        RowKey::Machine(_) => {
+            "SELECT version, slots, pool = ?2 AND is_over = ?3 FROM machines WHERE id = ?1"
+        }
+        RowKey::Stage(_) => {
+            "SELECT version, 0, pool = ?2 AND is_over = ?3 FROM stages WHERE id = ?1"
+        }
+        RowKey::Step(..) => "SELECT version, 0, true FROM steps WHERE stage = ?1 AND id = ?2",
     };
-    let read = |row: &rusqlite::Row<'_>| Ok((Version(natural(row.get(0)?)), row.get(1)?));
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Current {
+            version: Version(natural(row.get(0)?)),
+            slots: row.get(1)?,
+            is_listed_alike: row.get(2)?,
+        })
+    };
     let mut select = conn.prepare_cached(sql)?;
     match step {
-        None => select.query_row([id], read),
+        None => select.query_row(params![id, row.pool.as_str(), row.is_over], read),
         Some(step) => select.query_row([id, step], read),
     }
     .optional()
 }
 
-fn put(conn: &Connection, row: &RowRecord, at: Timestamp) -> rusqlite::Result<()> {
+fn put(conn: &Connection, row: &RowRecord, at: Timestamp, how: Put) -> rusqlite::Result<()> {
     let (_, id, step) = columns(&row.key);
     let (version, at) = (integer(row.version.0), integer(at.0));
     let RowRecord {
@@ -179,36 +213,53 @@ fn put(conn: &Connection, row: &RowRecord, at: Timestamp) -> rusqlite::Result<()
         ..
     } = row;
     let pool = pool.as_str();
-    match &row.key {
-        RowKey::Order(_) => conn
-            .prepare_cached(
-                "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                 ON CONFLICT DO UPDATE SET pool = ?2, version = ?3, slots = ?4, is_over = ?5,
-                     changed_at = ?6, row = ?7, sealed = ?8",
-            )?
-            .execute(params![id, pool, version, slots, is_over, at, json, sealed]),
-        RowKey::Machine(_) => conn
-            .prepare_cached(
-                "INSERT INTO machines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                 ON CONFLICT DO UPDATE SET pool = ?2, version = ?3, slots = ?4, is_over = ?5,
-                     changed_at = ?6, row = ?7",
-            )?
-            .execute(params![id, pool, version, slots, is_over, at, json]),
-        RowKey::Stage(_) => conn
-            .prepare_cached(
-                "INSERT INTO stages VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO UPDATE SET pool = ?2, version = ?3, is_over = ?4,
-                     changed_at = ?5, row = ?6",
-            )?
-            .execute(params![id, pool, version, is_over, at, json]),
-        RowKey::Step(..) => conn
-            .prepare_cached(
-                "INSERT INTO steps (stage, id, version, changed_at, row) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT DO UPDATE SET version = ?3, changed_at = ?4, row = ?5",
-            )?
-            .execute(params![id, step, version, at, json]),
+    let put = |sql, params: &[&dyn ToSql]| conn.prepare_cached(sql)?.execute(params).map(drop);
+    match (&row.key, how) {
+        (RowKey::Order(_), Put::Insert) => put(
+            "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![id, pool, version, slots, is_over, at, json, sealed],
+        ),
+        (RowKey::Order(_), Put::Update | Put::UpdateAll) => put(
+            "UPDATE orders SET pool = ?2, version = ?3, slots = ?4, is_over = ?5,
+                 changed_at = ?6, row = ?7, sealed = ?8 WHERE id = ?1",
+            params![id, pool, version, slots, is_over, at, json, sealed],
+        ),
+        (RowKey::Machine(_), Put::Insert) => put(
+            "INSERT INTO machines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![id, pool, version, slots, is_over, at, json],
+        ),
+        (RowKey::Machine(_), Put::Update) => put(
+            "UPDATE machines SET version = ?2, slots = ?3, changed_at = ?4, row = ?5 WHERE id = ?1",
+            params![id, version, slots, at, json],
+        ),
+        (RowKey::Machine(_), Put::UpdateAll) => put(
+            "UPDATE machines SET pool = ?2, version = ?3, slots = ?4, is_over = ?5,
+                 changed_at = ?6, row = ?7 WHERE id = ?1",
+            params![id, pool, version, slots, is_over, at, json],
+        ),
+        (RowKey::Stage(_), Put::Insert) => put(
+            "INSERT INTO stages VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![id, pool, version, is_over, at, json],
+        ),
+        (RowKey::Stage(_), Put::Update) => put(
+            "UPDATE stages SET version = ?2, changed_at = ?3, row = ?4 WHERE id = ?1",
+            params![id, version, at, json],
+        ),
+        (RowKey::Stage(_), Put::UpdateAll) => put(
+            "UPDATE stages SET pool = ?2, version = ?3, is_over = ?4, changed_at = ?5,
+                 row = ?6 WHERE id = ?1",
+            params![id, pool, version, is_over, at, json],
+        ),
+        (RowKey::Step(..), Put::Insert) => put(
+            "INSERT INTO steps (stage, id, version, changed_at, row) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![id, step, version, at, json],
+        ),
+        (RowKey::Step(..), Put::Update | Put::UpdateAll) => put(
+            "UPDATE steps SET version = ?3, changed_at = ?4, row = ?5
+             WHERE stage = ?1 AND id = ?2",
+            params![id, step, version, at, json],
+        ),
     }
-    .map(drop)
 }
 
 fn tell(conn: &Connection, event: &EventRecord, at: Timestamp) -> rusqlite::Result<()> {
