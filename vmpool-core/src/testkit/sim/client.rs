@@ -29,6 +29,9 @@ const SLACK: Duration = Duration::from_secs(40);
 /// After its journal was lost, a deployment knows its stages again within this time.
 const ADOPTION: Duration = Duration::from_mins(10);
 
+/// And a runner waits for so long at most to hear of a stage that it does not know.
+const SETTLED: Duration = Duration::from_mins(1);
+
 /// How a build went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BuildEnd {
@@ -138,7 +141,12 @@ impl Client {
             return BuildEnd::Vanished;
         }
         if self.build.manners.asks_again && told.is_none() {
-            self.ask_again(asking).await;
+            tokio::select! {
+                biased;
+                // Nobody knows any more what was over then.
+                () = self.world.journal.lost() => {}
+                () = self.ask_again(asking) => {}
+            }
         }
         match told {
             Some(told) => BuildEnd::Told(Some(lease.machine_id().clone()), told),
@@ -237,6 +245,14 @@ impl Client {
         }
     }
 
+    /// What an answer may take that waits for nothing but the runner. One that was
+    /// started on a lost journal first hears whose its machines are.
+    fn slack(&self) -> Duration {
+        let lost_for = self.world.journal.lost_for();
+        let settles = lost_for.is_some_and(|span| span < ADOPTION);
+        SLACK + if settles { SETTLED } else { Duration::ZERO }
+    }
+
     async fn destroy(&self, asking: &Asking) -> Result<(), Stop> {
         let stage = &self.build.stage;
         let destroy = async |up: Up| {
@@ -248,7 +264,9 @@ impl Client {
             }
             Ok(())
         };
-        let destroyed = self.insist(asking, "destroy", SLACK, true, destroy).await;
+        let destroyed = self
+            .insist(asking, "destroy", self.slack(), true, destroy)
+            .await;
         if let Err(Stop::Told(error)) = &destroyed {
             self.wrong("P9", &format!("it can't be destroyed: {error}"));
         }
@@ -262,7 +280,10 @@ impl Client {
         }
         let stage = &self.build.stage;
         let again = async |up: Up| up.runner.setup(self.request()).await;
-        match self.insist(asking, "setup again", SLACK, true, again).await {
+        match self
+            .insist(asking, "setup again", self.slack(), true, again)
+            .await
+        {
             Ok(_) => self.wrong("P2", "a stage that is over got a machine again"),
             Err(
                 Stop::Told(RunnerError::Acquire(AcquireError::StageOver { .. })) | Stop::Vanish,
@@ -274,7 +295,10 @@ impl Client {
         for plan in &self.build.steps {
             let step = || Step::shell(plan.id.clone(), "as its script says");
             let again = async |up: Up| up.runner.step(stage, step()).await;
-            match self.insist(asking, "step again", SLACK, true, again).await {
+            match self
+                .insist(asking, "step again", self.slack(), true, again)
+                .await
+            {
                 Ok(outcome) if outcome.status == plan.status() => {}
                 Ok(outcome) => {
                     let other = format!("{} ends again as {:?}", plan.id, outcome.status);
@@ -372,10 +396,9 @@ impl Client {
         what: &str,
         call: &impl AsyncFn(Up) -> Result<T, RunnerError>,
     ) -> Stop {
-        let briefly = self
-            .world
-            .dice
-            .span(Duration::from_millis(1), Duration::from_secs(10));
+        let dice = &self.world.dice;
+        let most = Duration::from_millis(if dice.chance(50) { 50 } else { 10_000 });
+        let briefly = dice.span(Duration::from_millis(1), most);
         let last = self.ask(asking, what, briefly, false, call);
         drop(last.await);
         Stop::Vanish

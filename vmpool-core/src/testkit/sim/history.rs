@@ -23,6 +23,7 @@ use crate::notice::NoticeKind;
 use crate::pool::{MachineStatus, PoolStatus};
 use crate::provider::{Provider, Tags};
 use crate::runner::PoolOwner;
+use crate::stage::StageState;
 use crate::sweep;
 
 /// In fair weather every build ends within this time: a stage's longest life
@@ -32,6 +33,8 @@ const ALL_END: Duration = Duration::from_hours(3);
 const WHOLE_AGAIN: Duration = Duration::from_mins(40);
 /// By then there was another regular pass.
 const AUDITED: Duration = Duration::from_secs(75);
+/// By then every stage is prepared, or has ended as one that was not in time.
+const UNPREPARED: Duration = Duration::from_mins(4);
 /// By then every machine's clocks have run out.
 const CLOCKS: Duration = Duration::from_hours(2);
 
@@ -274,6 +277,7 @@ impl History {
                     world.link.restart_agent(&id);
                 }
             }
+            Happening::BreakAtClaim => world.break_at_claim(),
             Happening::BreakConnections => {
                 if let Some(id) = self.some_machine() {
                     world.link.lose(&id, "connection reset");
@@ -310,6 +314,7 @@ impl History {
     /// Until no stage has a machine, one runner has all the pools, and they are
     /// whole; then they are shut down.
     async fn settle(&self) {
+        self.check_prepared().await;
         // Stages whose clients are gone end by their deadline. Where the journal
         // was lost, which machines have one is known once they have been heard.
         let patience = LASTS + Duration::from_mins(10);
@@ -350,6 +355,7 @@ impl History {
         self.until("the pools stay whole", WHOLE_AGAIN, all_whole)
             .await;
         self.check_covered().await;
+        self.check_ready();
         let Some(up) = self.fleet.up(0) else {
             self.world
                 .trace
@@ -449,6 +455,50 @@ impl History {
                 return;
             }
             tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    /// No stage has a machine for longer than it may take to prepare it, and is
+    /// not prepared (P3).
+    async fn check_prepared(&self) {
+        let until = tokio::time::Instant::now() + UNPREPARED;
+        loop {
+            let mut unprepared = None;
+            let rows = self.world.journal.rows();
+            for pool in &self.plan.pools {
+                let found = rows.pool(&PoolName::new(pool.name)).await;
+                let stages = found.unwrap_or_default().stages.into_iter();
+                let mut waits = stages.map(|record| record.stage).filter(|stage| {
+                    matches!(stage.state, StageState::Claimed | StageState::Preparing)
+                });
+                unprepared = unprepared.or_else(|| waits.next());
+            }
+            let Some(stage) = unprepared else {
+                return;
+            };
+            if tokio::time::Instant::now() > until {
+                let (id, state) = (&stage.id, stage.state.as_str());
+                self.world.trace.wrong(format_args!(
+                    "P3: {id} is {state} and not prepared after {UNPREPARED:?} of calm"
+                ));
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    /// No machine counts as ready that is dead (P6).
+    fn check_ready(&self) {
+        let pools = self.statuses().unwrap_or_default();
+        let machines = pools.iter().flat_map(|pool| &pool.machines);
+        for machine in machines.filter(|machine| machine.state == MachineState::Ready) {
+            let dead_for = self.world.cloud.dead_for(&machine.id);
+            if let Some(span) = dead_for.filter(|span| *span > AUDITED) {
+                let id = &machine.id;
+                self.world.trace.wrong(format_args!(
+                    "P6: {id} counts as ready, and is dead for {span:?}"
+                ));
+            }
         }
     }
 

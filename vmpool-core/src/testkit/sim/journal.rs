@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::life::Life;
@@ -27,6 +28,7 @@ use crate::journal::{
 pub(super) struct Durable {
     rows: Mutex<Arc<MemoryJournal>>,
     state: Mutex<State>,
+    loss: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,12 @@ impl Durable {
         let mut state = self.state.lock();
         state.under_way.clear();
         state.lost_at = Some(Instant::now());
+        self.loss.notify_waiters();
+    }
+
+    /// Ends when all rows are lost once more.
+    pub(super) async fn lost(&self) {
+        self.loss.notified().await;
     }
 
     /// How long ago it was lost, if it was.
@@ -111,9 +119,11 @@ impl Durable {
 impl World {
     /// Makes a write durable, if nothing speaks against it.
     async fn write(&self, rows: &MemoryJournal, batch: Batch) -> Result<(), CommitError> {
+        let pools = rows.pools(self.clock.now()).await.unwrap_or_default();
+        let pool = pools.into_iter().find(|known| known.pool == batch.pool);
         let written = rows.commit(batch.clone()).await;
         if written.is_ok() {
-            self.check_durable(&batch);
+            self.check_durable(&batch, pool.map(|pool| pool.term));
         }
         written
     }
@@ -163,7 +173,14 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-fn shown(batch: &Batch) -> String {
+fn away(attempted: &str) -> JournalError {
+    JournalError {
+        attempted: attempted.to_owned(),
+        reason: "the database is away".to_owned(),
+    }
+}
+
+pub(super) fn shown(batch: &Batch) -> String {
     let changes = batch.changes.iter().map(|change| {
         let (key, version) = (change.row.key(), change.row.version());
         format!("{key} {} v{version}", change.what)
@@ -212,7 +229,35 @@ impl SimJournal {
             let reason = "the connection was lost".to_owned();
             return Err(CommitError::Ambiguous { reason });
         }
-        world.write(&world.journal.rows(), batch).await
+        let written = world.write(&world.journal.rows(), batch).await;
+        self.way_back(weather.commit_slow).await;
+        written
+    }
+
+    /// An answer is old when it is heard: meanwhile others see what it tells, and
+    /// change it. It may take longer with a chance of `slow`.
+    async fn way_back(&self, slow: u64) {
+        let slow = self.world.dice.chance(slow);
+        let most = Duration::from_millis(if slow { 1_500 } else { 5 });
+        tokio::time::sleep(self.world.dice.span(Duration::ZERO, most)).await;
+    }
+
+    /// Reads rows.
+    async fn read<T>(
+        &self,
+        what: &str,
+        answer: impl Future<Output = Result<T, JournalError>>,
+    ) -> Result<T, JournalError> {
+        let weather = self.world.weather();
+        let answer = async {
+            if self.world.dice.chance(weather.read_fails) {
+                return Err(away(what));
+            }
+            let answer = answer.await;
+            self.way_back(weather.commit_slow).await;
+            answer
+        };
+        self.ask(what, answer).await
     }
 
     /// Anything but a commit.
@@ -225,10 +270,7 @@ impl SimJournal {
         let answer = self.life.effect(async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             if entered.fails || self.world.journal.is_away() {
-                return Err(JournalError {
-                    attempted: what.to_owned(),
-                    reason: "the database is away".to_owned(),
-                });
+                return Err(away(what));
             }
             answer.await
         });
@@ -306,6 +348,7 @@ impl Journal for SimJournal {
         let what = format!("commit {}", shown(&batch));
         let entered = self.life.enter(&what).await;
         self.world.check_submitted(&self.life, &batch);
+        self.world.breaks_at_claim(&batch);
         let written = self.life.effect(self.write(batch, entered.fails)).await;
         let heard = match &written {
             Ok(()) => "durable".to_owned(),
@@ -316,15 +359,15 @@ impl Journal for SimJournal {
     }
 
     async fn pool(&self, pool: &PoolName) -> Result<PoolRows, JournalError> {
-        self.ask("read the pool", self.rows().pool(pool)).await
+        self.read("read the pool", self.rows().pool(pool)).await
     }
 
     async fn machine(&self, id: &MachineId) -> Result<Option<Arc<MachineRow>>, JournalError> {
-        self.ask("read a machine", self.rows().machine(id)).await
+        self.read("read a machine", self.rows().machine(id)).await
     }
 
     async fn stage(&self, id: &StageId) -> Result<Option<StageRecord>, JournalError> {
-        self.ask("read a stage", self.rows().stage(id)).await
+        self.read("read a stage", self.rows().stage(id)).await
     }
 
     async fn ledger(
@@ -332,17 +375,17 @@ impl Journal for SimJournal {
         after: Option<&MachineId>,
         limit: usize,
     ) -> Result<Vec<Arc<MachineRow>>, JournalError> {
-        self.ask("read the ledger", self.rows().ledger(after, limit))
+        self.read("read the ledger", self.rows().ledger(after, limit))
             .await
     }
 
     async fn history(&self, key: &RowKey, limit: usize) -> Result<Vec<Event>, JournalError> {
-        self.ask("read a history", self.rows().history(key, limit))
+        self.read("read a history", self.rows().history(key, limit))
             .await
     }
 
     async fn order(&self, id: &OrderId) -> Result<Option<Arc<OrderRow>>, JournalError> {
-        self.ask("read an order", self.rows().order(id)).await
+        self.read("read an order", self.rows().order(id)).await
     }
 
     async fn compact(&self, keep: Retention, now: Timestamp) -> Result<Compacted, JournalError> {
@@ -350,7 +393,7 @@ impl Journal for SimJournal {
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, JournalError> {
-        self.ask("read events", self.rows().events(after, limit))
+        self.read("read events", self.rows().events(after, limit))
             .await
     }
 }

@@ -176,6 +176,9 @@ pub enum Happening {
     RestartAgent,
     /// The connections to a machine break.
     BreakConnections,
+    /// The connections to the next machine that a stage gets break while that is
+    /// written down.
+    BreakAtClaim,
 }
 
 impl Plan {
@@ -325,7 +328,7 @@ fn happening(dice: &Dice, runners: usize) -> Happening {
     let seconds = Duration::from_secs;
     let runner = usize::try_from(dice.below(runners as u64)).unwrap_or_default();
     match dice.below(100) {
-        0..=34 => Happening::Crash {
+        0..=31 => Happening::Crash {
             runner,
             calls: dice.between(1, 30),
             side: if dice.chance(50) {
@@ -334,6 +337,7 @@ fn happening(dice: &Dice, runners: usize) -> Happening {
                 Side::After
             },
         },
+        32..=34 => Happening::BreakAtClaim,
         35..=46 => Happening::Stop {
             runner,
             calls: dice.between(1, 10),

@@ -21,8 +21,10 @@ pub(super) struct Weather {
     pub(super) commit_fails: u64,
     /// Whether a commit is made is not known.
     pub(super) commit_ambiguous: u64,
-    /// A commit takes seconds.
+    /// A commit, or the answer of the journal, takes seconds.
     pub(super) commit_slow: u64,
+    /// The journal can't be read.
+    pub(super) read_fails: u64,
     /// A call to an agent takes seconds.
     pub(super) agent_slow: u64,
     /// A renewal is not answered.
@@ -56,6 +58,7 @@ impl Weather {
             commit_fails: some(25),
             commit_ambiguous: some(25),
             commit_slow: some(40),
+            read_fails: some(30),
             agent_slow: some(40),
             renewal_fails: some(50),
             log_fails: some(20),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,14 +11,14 @@ use tokio_util::task::TaskTracker;
 
 use super::cloud::Cloud;
 use super::dice::Dice;
-use super::journal::Durable;
+use super::journal::{Durable, shown};
 use super::life::Life;
 use super::logs::Logs;
 use super::trace::Trace;
 use super::weather::Weather;
 use crate::agent::Clocks;
 use crate::clock::{Clock, Timestamp};
-use crate::id::StepId;
+use crate::id::{StepId, Term};
 use crate::journal::{Batch, MachineRow, Row};
 use crate::machine::MachineState;
 use crate::testkit::{SimLink, SimStep};
@@ -26,6 +27,8 @@ use crate::testkit::{SimLink, SimStep};
 const BEGINNING: Timestamp = Timestamp(1_800_000_000_000);
 /// The world moves by itself so often.
 const TICK: Duration = Duration::from_secs(5);
+/// A claim is written down, and heard of, within this time.
+const WRITTEN: Duration = Duration::from_millis(12);
 /// A runner may not know for so long that a machine is dead.
 const NEWS_TRAVEL: Duration = Duration::from_secs(1);
 
@@ -39,6 +42,8 @@ pub(super) struct World {
     pub(super) journal: Durable,
     pub(super) logs: Logs,
     weather: Mutex<Weather>,
+    /// The connections of the next machine that is claimed break meanwhile.
+    breaks_at_claim: AtomicBool,
     scripts: Arc<Mutex<BTreeMap<StepId, SimStep>>>,
     tasks: TaskTracker,
 }
@@ -64,6 +69,7 @@ impl World {
             journal: Durable::default(),
             logs: Logs::default(),
             weather: Mutex::default(),
+            breaks_at_claim: AtomicBool::new(false),
             scripts,
             tasks: TaskTracker::new(),
         });
@@ -91,6 +97,27 @@ impl World {
 
     pub(super) fn set_weather(&self, weather: Weather) {
         *self.weather.lock() = weather;
+    }
+
+    /// The connections of the next machine that is claimed break while that is
+    /// written down.
+    pub(super) fn break_at_claim(&self) {
+        self.breaks_at_claim.store(true, Ordering::Relaxed);
+    }
+
+    /// A batch is on its way to the journal.
+    pub(super) fn breaks_at_claim(self: &Arc<Self>, batch: &Batch) {
+        let Some(row) = claimed(batch).next() else {
+            return;
+        };
+        if self.breaks_at_claim.swap(false, Ordering::Relaxed) {
+            let (world, id) = (self.clone(), row.id().clone());
+            let at = self.dice.span(Duration::ZERO, WRITTEN);
+            self.spawn(async move {
+                tokio::time::sleep(at).await;
+                world.link.lose(&id, "connection reset");
+            });
+        }
     }
 
     /// What a step does, wherever it is run.
@@ -122,8 +149,15 @@ impl World {
         }
     }
 
-    /// Holds a claim that is durable against P2: its machine has served no other.
-    pub(super) fn check_durable(&self, batch: &Batch) {
+    /// Holds what is durable against P2: it was written by the one who rules the
+    /// pool under the term `ruling`, and a machine that it claims has served no other.
+    pub(super) fn check_durable(&self, batch: &Batch, ruling: Option<Term>) {
+        if let Some(ruling) = ruling.filter(|ruling| *ruling > batch.term) {
+            let (what, term) = (shown(batch), batch.term);
+            self.trace.wrong(format_args!(
+                "P2: {what} is written under term {term}, and term {ruling} rules"
+            ));
+        }
         for row in claimed(batch) {
             let agent = self.link.agent(row.id());
             if let Some((served, _)) = agent.rules().stage()
