@@ -216,8 +216,9 @@ impl History {
                 }
             }
             Happening::HandOver { runner } => {
+                // Begun, it goes to its end, also when all builds are over.
                 let fleet = self.fleet.clone();
-                stops.spawn_local(async move { fleet.hand_over(runner).await });
+                world.spawn(async move { fleet.hand_over(runner).await });
             }
             Happening::JournalAway(span) => world.journal.away(span),
             Happening::LoseJournal => {
