@@ -262,6 +262,8 @@ impl Shared {
                 book.stage(id).is_some() || (newer && book.has_stage(id))
             });
             let followers = record.map(|record| book.put_stage(record.stage, Origin::Attached));
+            // Another of its deadlines may count from now on.
+            self.work.notify_one();
             if !newer {
                 return Ok(Some(row));
             }

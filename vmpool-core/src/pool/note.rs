@@ -119,6 +119,8 @@ impl Shared {
             }
             // It asks for nothing any more, so nobody follows it.
             let _ = book.put_stage(record.stage, Origin::Attached);
+            // Another of its deadlines may count from now on.
+            self.work.notify_one();
             if let Some(steps) = book.steps_mut(id) {
                 *steps = record
                     .steps

@@ -7,7 +7,7 @@ use vmpool_core::journal::{Batch, Change, MemoryJournal, StageRow};
 use vmpool_core::pool::{AcquireError, AttachError, TryAcquireError};
 use vmpool_core::stage::StageState;
 use vmpool_core::testkit::{Call, Fault, FaultPlan, eventually};
-use vmpool_core::{AcquireRequest, Journal, Pool, PoolConfig};
+use vmpool_core::{AcquireRequest, Journal, Lease, Pool, PoolConfig};
 
 use crate::faulty_journal::{Failure, FaultyJournal, world};
 use crate::harness::{World, patient};
@@ -333,18 +333,14 @@ async fn p4_a_connection_that_breaks_while_a_claim_is_written_costs_no_stage_its
     world.end().await;
 }
 
-/// A caller that goes away leaves its write on the way: it may be made after the
-/// pool was through with it.
-#[tokio::test(start_paused = true)]
-async fn p1_a_stage_of_which_a_write_was_made_that_nobody_waited_for_still_ends() {
-    let journal = Arc::new(MemoryJournal::new());
-    let config = PoolConfig::new("linux", 1, 2);
-    let world = World::on(config, FaultPlan::none(), journal.clone()).await;
-    let lease = world.lease("build-1").await;
+/// A stage's row as a write makes it that nobody waits for: a caller that goes
+/// away leaves its write on the way, and it may be made after the pool was through.
+async fn is_made_late(journal: &MemoryJournal, lease: &Lease, state: StageState) {
     let record = journal.stage(lease.stage()).await.expect("it is there");
     let stage = record.expect("it was claimed").stage;
-    let prepares = StageRow {
-        state: StageState::Preparing,
+    let what = state.as_str();
+    let after = StageRow {
+        state,
         version: stage.version.next(),
         ..(*stage).clone()
     };
@@ -353,10 +349,42 @@ async fn p1_a_stage_of_which_a_write_was_made_that_nobody_waited_for_still_ends(
         pool: stage.pool.clone(),
         term: lease.term(),
         limit: None,
-        changes: vec![Change::new(Arc::new(prepares), "preparing", "a test")],
+        changes: vec![Change::new(Arc::new(after), what, "a test")],
         notes: Vec::new(),
     };
     journal.commit(late).await.expect("it is the next version");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_stage_of_which_a_write_was_made_that_nobody_waited_for_still_ends() {
+    let journal = Arc::new(MemoryJournal::new());
+    let config = PoolConfig::new("linux", 1, 2);
+    let world = World::on(config, FaultPlan::none(), journal.clone()).await;
+    let lease = world.lease("build-1").await;
+    is_made_late(&journal, &lease, StageState::Preparing).await;
     world.release("build-1").await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_stage_that_is_prepared_unseen_ends_at_its_own_deadline_and_not_before() {
+    let journal = Arc::new(MemoryJournal::new());
+    let config = PoolConfig::new("linux", 1, 2);
+    let world = World::on(config, FaultPlan::none(), journal.clone()).await;
+    let lasts = Duration::from_secs(3600);
+    let request = AcquireRequest {
+        lasts: Some(lasts),
+        ..AcquireRequest::new("build-1")
+    };
+    let lease = world.pool.acquire(request).await.expect("a machine comes");
+    for state in [StageState::Preparing, StageState::Prepared] {
+        is_made_late(&journal, &lease, state).await;
+    }
+    tokio::time::sleep(world.config.deadlines.prepare * 2).await;
+    world
+        .until("it goes on", |status| status.claimed == 1)
+        .await;
+    tokio::time::sleep(lasts).await;
+    world.until("it ended", |status| status.claimed == 0).await;
     world.end().await;
 }
