@@ -22,6 +22,9 @@ use crate::pool::{AcquireError, AcquireRequest, AttachError, Lease, Pool as _, T
 use crate::stage::{StageEnd, StageError, StageEvent};
 use crate::step::StageSetup;
 
+/// The journal is asked for so long whether a stage had its machine.
+const ANSWERED: Duration = Duration::from_secs(10);
+
 impl Reign {
     /// A prepared machine for the stage.
     pub(super) async fn setup(
@@ -64,25 +67,35 @@ impl Reign {
 
     async fn claim(&self, request: &SetupRequest, begun: Instant) -> Result<Lease, RunnerError> {
         let hash = self.pool.keyed_hash(&request.setup.content());
-        let wanted = AcquireRequest {
-            stage: request.stage.clone(),
-            wait: request
-                .wait
-                .map(|wait| wait.saturating_sub(begun.elapsed())),
-            lasts: request.lasts,
-            hash,
-        };
-        match self.pool.try_acquire(wanted.clone()).await {
-            Ok(lease) => return Ok(lease),
-            Err(TryAcquireError::Acquire(error)) => return Err(error.into()),
-            Err(TryAcquireError::NoneReady { .. }) => {}
-        }
-        // Who asks for a stage that had its machine need not wait for another.
-        match self.pool.attach(&request.stage).await {
-            Err(AttachError::Over { stage, reason }) => {
-                Err(AcquireError::StageOver { stage, reason }.into())
+        loop {
+            let waited = begun.elapsed();
+            let wanted = AcquireRequest {
+                stage: request.stage.clone(),
+                wait: request.wait.map(|wait| wait.saturating_sub(waited)),
+                lasts: request.lasts,
+                hash,
+            };
+            match self.pool.try_acquire(wanted.clone()).await {
+                Ok(lease) => return Ok(lease),
+                Err(TryAcquireError::Acquire(error)) => return Err(error.into()),
+                Err(TryAcquireError::NoneReady { .. }) => {}
             }
-            _ => Ok(self.pool.acquire(wanted).await?),
+            // Who asks for a stage that had its machine need not wait for another.
+            match self.pool.attach(&request.stage).await {
+                Err(AttachError::Over { stage, reason }) => {
+                    return Err(AcquireError::StageOver { stage, reason }.into());
+                }
+                Ok(_) | Err(AttachError::Unknown { .. }) => {
+                    return Ok(self.pool.acquire(wanted).await?);
+                }
+                Err(error @ AttachError::Journal { .. }) => {
+                    let patience = request.wait.map_or(ANSWERED, |wait| wait.min(ANSWERED));
+                    if waited >= patience {
+                        return Err(error.into());
+                    }
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -70,6 +70,26 @@ async fn p4_a_new_step_is_not_begun_unwritten_and_its_retry_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p9_a_setup_of_a_stage_that_is_over_waits_for_the_journal_and_not_for_a_machine() {
+    let world = World::new(1, 1);
+    let at = world.runner().await;
+    let lease = at.setup("build-1").await;
+    at.destroy("build-1").await;
+    gone(&world, &lease).await;
+    at.setup("build-2").await;
+    at.gate.set(Way::Away);
+    let again = timeout(Duration::from_secs(10), at.try_setup("build-1"));
+    let back = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        at.gate.set(Way::Open);
+    };
+    let (again, ()) = tokio::join!(again, back);
+    let over = again.expect("it is answered").expect_err("it is over");
+    assert!(over.to_string().contains("is over: released"), "{over}");
+    world.end(at.clone()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn p2_a_runner_that_can_not_renew_stops_in_time_and_goes_on_with_the_journal() {
     let world = World::new(2, 5);
     let at = world.shared("one").await;
