@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::dice::Dice;
+use super::instance::Instance;
 use super::trace::Trace;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{Attempt, MachineId, OrderId, Owner, PoolName};
@@ -24,8 +25,6 @@ use crate::testkit::SimLink;
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
 /// So long before it takes a machine away it may say so.
 pub(super) const NOTICE: Duration = Duration::from_mins(2);
-/// A machine that is over is shown as such for this long.
-const REMEMBERED: Duration = Duration::from_mins(20);
 
 #[derive(Debug)]
 pub(super) struct Cloud {
@@ -56,45 +55,6 @@ struct Inner {
     forgotten: BTreeSet<MachineId>,
     /// Those of them that no listing showed when it was lost.
     unseen: BTreeSet<MachineId>,
-}
-
-#[derive(Debug, Clone)]
-struct Instance {
-    tags: Tags,
-    address: SocketAddr,
-    shown_from: Timestamp,
-    ending: Option<Timestamp>,
-    gone: Option<Timestamp>,
-    /// How long listings lag behind its changes.
-    lag: Duration,
-}
-
-impl Instance {
-    fn state(&self) -> ListedState {
-        match (self.ending, self.gone) {
-            (_, Some(_)) => ListedState::Terminated,
-            (Some(_), None) => ListedState::Ending,
-            (None, None) => ListedState::Alive,
-        }
-    }
-
-    /// As a listing shows it that looks at `now`.
-    fn shown(&self, now: Timestamp) -> Option<ListedState> {
-        let seen = |at: Option<Timestamp>| at.is_some_and(|at| at.after(self.lag) <= now);
-        if now < self.shown_from {
-            return None;
-        }
-        if !seen(self.gone) {
-            let state = if seen(self.ending) {
-                ListedState::Ending
-            } else {
-                ListedState::Alive
-            };
-            return Some(state);
-        }
-        let forgotten = self.gone.is_some_and(|at| at.after(REMEMBERED) <= now);
-        (!forgotten).then_some(ListedState::Terminated)
-    }
 }
 
 impl Cloud {

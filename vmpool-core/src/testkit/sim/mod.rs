@@ -32,17 +32,20 @@
 //! ```
 
 mod agents;
+mod asking;
 mod check;
 mod client;
 mod cloud;
 mod dice;
 mod fleet;
 mod history;
+mod instance;
 mod journal;
 mod life;
 mod logs;
 mod plan;
 mod provider;
+mod settle;
 mod trace;
 mod weather;
 mod world;
