@@ -44,7 +44,8 @@ pub use error::{RunnerError, RunnerStartError};
 pub use parts::{LeaseTimes, PoolSource, RunnerParts, SetupRequest, Sharing};
 pub use standing::{PoolOwner, PoolStanding};
 
-use crate::id::{PoolName, StageId, StepId};
+use crate::facts::Facts;
+use crate::id::{MachineId, PoolName, StageId, StepId};
 use crate::journal::{Journal, JournalError};
 use crate::map::Set;
 use crate::pool::{Evidence, Lease, Leftovers, Pool as _};
@@ -277,6 +278,15 @@ impl Runner {
     /// The journal.
     pub fn journal(&self) -> &Arc<dyn Journal> {
         &self.shared.parts.journal
+    }
+
+    /// How a machine fares, if its connection is open here: see
+    /// [`AgentLink::facts`](crate::AgentLink::facts).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn facts(&self, machine: &MachineId) -> Option<Facts> {
+        self.shared.parts.link.facts(machine).await
     }
 
     /// The pools that this runner was given.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
-use vmpool_core::explain::{ExplainError, explain};
+use vmpool_core::explain::{ExplainError, Moment, explain};
 use vmpool_core::ledger::Ledger;
 use vmpool_core::pool::PoolStatus;
 use vmpool_core::runner::{PoolStanding, Runner};
@@ -68,7 +68,7 @@ impl runner_server::Runner for Service {
         let live = self.live();
         let told = timeout(READING, explain(&**journal, &subject, now, &live)).await;
         let told = told.map_err(|_| silent_journal())?;
-        let story = told.map_err(|error| {
+        let mut story = told.map_err(|error| {
             let code = match error {
                 ExplainError::BadId { .. } => Code::InvalidArgument,
                 ExplainError::Unknown { .. } => Code::NotFound,
@@ -76,6 +76,7 @@ impl runner_server::Runner for Service {
             };
             Status::new(code, format!("{:#}", anyhow::Error::new(error)))
         })?;
+        story.moments.extend(self.fares(&subject, &live).await);
         Ok(Response::new(messages::story(story)))
     }
 
@@ -162,6 +163,22 @@ impl Service {
     }
 
     /// The pools that are ours.
+    /// How the machine fares that is asked about, or that its stage has.
+    async fn fares(&self, subject: &str, live: &[PoolStatus]) -> Option<Moment> {
+        let mut machines = live.iter().flat_map(|pool| &pool.machines);
+        let machine = machines.find(|machine| {
+            let stage = machine.stage.as_ref();
+            machine.id.as_str() == subject || stage.is_some_and(|id| id.as_str() == subject)
+        })?;
+        let facts = self.runner.facts(&machine.id).await?;
+        Some(Moment {
+            at: Clock::system().now(),
+            of: format!("machine {}", machine.id),
+            what: "now".to_owned(),
+            cause: facts.to_string(),
+        })
+    }
+
     fn live(&self) -> Vec<PoolStatus> {
         let standings = self.runner.status().into_iter();
         standings
