@@ -2,6 +2,10 @@
 //! where `VMPOOL_TEST_AGENT` names it, as `cargo xtask test` does; the runner
 //! itself, which is an agent too, elsewhere.
 
+#[expect(dead_code, reason = "of it this test needs only the look at processes")]
+#[path = "../serve/support.rs"]
+mod support;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +21,8 @@ use vmpool_core::{
     AcquireRequest, Clock, PoolConfig, Secret, Stage, StageSetup, Step, StepStatus, WarmPool,
 };
 use vmpool_local::{AgentCommand, LocalProvider};
+
+use support::processes;
 
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -60,6 +66,7 @@ async fn p10_p12_the_agent_that_is_shipped_runs_a_build_and_leaves_nothing() {
     let pool = pool.expect("a pool");
     let lease = pool.acquire(AcquireRequest::new("build")).await;
     let lease = lease.expect("a machine");
+    let machine = lease.machine_id().clone();
     let setup = StageSetup {
         env: [("WHO".to_owned(), "world".to_owned())].into(),
         secrets: vec![Secret::new(SECRET)],
@@ -77,7 +84,10 @@ async fn p10_p12_the_agent_that_is_shipped_runs_a_build_and_leaves_nothing() {
     let (status, log) = ran(&stage, "many", "cat where >&2; seq 200000").await;
     assert!(status.is_success(), "{status:?}");
     let lines: Vec<String> = (1..=200_000).map(|n| format!("{n}\n")).collect();
-    assert!(log.text().ends_with(&lines.concat()), "the log is not whole");
+    assert!(
+        log.text().ends_with(&lines.concat()),
+        "the log is not whole"
+    );
 
     // What a step leaves in the background is no step's any more.
     let (status, _) = ran(&stage, "left", "setsid sleep 1000 > left 2>&1 &").await;
@@ -85,6 +95,8 @@ async fn p10_p12_the_agent_that_is_shipped_runs_a_build_and_leaves_nothing() {
     stage.cleanup().await.expect("cleaned up");
     let left = pool.shutdown(PATIENCE).await;
     assert!(left.is_empty(), "{left:?}");
-    let mut machines = std::fs::read_dir(&root).expect("the machines' folder");
-    assert!(machines.next().is_none(), "a machine's folder is left");
+    assert_eq!(processes(&[machine.as_str()]), []);
+    // What became of it can still be told, but its disk is gone.
+    let disk = LocalProvider::disk(Some(&root), &machine);
+    assert!(!disk.exists(), "{} is left", disk.display());
 }
