@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::agent;
+use crate::agent::{self, AMD64, Agent};
 use crate::parts::{cargo_command, workspace};
 
 /// Measures, and writes docs/benchmarks.md and its picture.
 pub(crate) fn run() -> Result<()> {
-    let agent = agent::build()?;
+    agent::build(Agent::SHIPPED, &[AMD64])?;
+    let agent = Agent::SHIPPED.file(AMD64);
     let agent_size = agent::size(&agent)?;
     let args = [
         "run",

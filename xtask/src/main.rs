@@ -27,8 +27,8 @@ enum Chore {
     Test,
     /// Install what tests need.
     Setup,
-    /// Build the agent as it is shipped: static, stripped, small. Prints its size.
-    Agent,
+    /// Build the agent as it is shipped: static, stripped, small. Tries each and prints its size.
+    Agent(agent::Agent),
     /// Measure, and write the table of docs/benchmarks.md.
     Figures,
     /// Play rounds of real kills, many of them or one again.
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test => test::run(),
         Chore::Setup => setup::run(),
-        Chore::Agent => agent::run(),
+        Chore::Agent(agent) => agent::run(agent),
         Chore::Figures => figures::run(),
         Chore::Chaos(chaos) => chaos::run(&chaos),
         Chore::Fuzz(fuzz) => fuzz::run(&fuzz),

@@ -85,6 +85,22 @@ fn components() -> Result<()> {
     .context("without rustup, install rustfmt and clippy of this toolchain yourself")
 }
 
+/// What Python needs to make an environment of its own.
+pub(crate) fn python_environments() -> Result<()> {
+    install_missing(&[("python3", "python3")])?;
+    if succeeds("python3 -c 'import ensurepip, venv'") {
+        return Ok(());
+    }
+    install(&["python3-venv"])
+}
+
+/// The standard library for another target.
+pub(crate) fn target(triple: &str) -> Result<()> {
+    parts::run(&mut command("rustup", &["target", "add", triple])).with_context(|| {
+        format!("without rustup, install the standard library for {triple} yourself")
+    })
+}
+
 /// The tool that checks dependencies, built once into the target folder.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
     let root = parts::target().join("tools");
