@@ -60,7 +60,7 @@ impl WarmPool {
         Self::start_under(config, parts, Rule { term, may_write }).await
     }
 
-    /// Starts a pool that was taken by [`Journal::take`](crate::journal::Journal::take)(crate::Journal::take), on what its journal
+    /// Starts a pool that was taken by [`Journal::take`](crate::Journal::take), on what its journal
     /// knows. While the rule says so, it writes nothing and so begins nothing.
     ///
     /// # Errors
