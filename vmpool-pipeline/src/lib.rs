@@ -65,7 +65,11 @@ pub use model::{
     ScalarKind, Setting, Step, Volume, VolumeSource, Workspace,
 };
 pub use parse::{Dialect, Parsed, parse};
-pub use pool_file::{LocalSpec, PoolDeadlines, PoolFile, PoolPlatform, PoolSpec, parse_pool_file};
+pub use pool_file::{
+    AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonSpec, AmazonUserData, LocalSpec,
+    PoolDeadlines, PoolFile, PoolPlatform, PoolSpec, Source, StaticKeys, Timing, ZoneSpec,
+    parse_pool_file,
+};
 pub use script::script;
 pub use substitute::Variables;
 pub use variables::{

@@ -54,7 +54,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
 
-    /// The deployment's name, which its machines are tagged with [default: local-UID]
+    /// The deployment's name, which its machines are tagged with [default: local-UID, where all machines are on this host]
     #[arg(long, value_name = "NAME")]
     pub(crate) deployment: Option<String>,
 
@@ -84,6 +84,34 @@ pub(crate) struct ServeArgs {
         help_heading = "Several runners"
     )]
     pub(crate) peer_url: Option<String>,
+
+    /// The agents' programs that new machines download: lite-engine-linux-amd64 and the like
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires_all = ["agents_listen", "agents_url"],
+        value_hint = ValueHint::DirPath,
+        help_heading = "Machines elsewhere"
+    )]
+    pub(crate) agents: Option<PathBuf>,
+
+    /// Where they are served, over HTTP, and nothing else
+    #[arg(
+        long,
+        value_name = "ADDR",
+        requires = "agents",
+        help_heading = "Machines elsewhere"
+    )]
+    pub(crate) agents_listen: Option<SocketAddr>,
+
+    /// The same as machines see it, like http://10.0.0.5:3003
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "agents",
+        help_heading = "Machines elsewhere"
+    )]
+    pub(crate) agents_url: Option<String>,
 
     /// How long requests may take to end when the runner is to stop, like 30s or 5m
     #[arg(long, value_name = "DURATION", default_value = "30s",

@@ -40,6 +40,7 @@ const HTTP: &str = "http";
 const GRPC: &str = "grpc";
 const METRICS: &str = "metrics";
 const PEERS: &str = "peers";
+const AGENTS: &str = "agents";
 
 /// A socket that listens, and that another process can inherit.
 #[derive(Debug)]
@@ -89,6 +90,8 @@ pub(super) struct Doors {
     pub(super) metrics: Option<Door>,
     /// The other runners of the deployment.
     pub(super) peers: Option<Door>,
+    /// New machines, which download their agent.
+    pub(super) agents: Option<Door>,
 }
 
 impl Doors {
@@ -112,6 +115,7 @@ impl Doors {
                 .map(|at| door(METRICS, at))
                 .transpose()?,
             peers: args.peer_listen.map(|at| door(PEERS, at)).transpose()?,
+            agents: args.agents_listen.map(|at| door(AGENTS, at)).transpose()?,
         })
     }
 
@@ -121,6 +125,7 @@ impl Doors {
         let perhaps = [
             (METRICS, self.metrics.as_ref()),
             (PEERS, self.peers.as_ref()),
+            (AGENTS, self.agents.as_ref()),
         ];
         let doors = always.into_iter().chain(perhaps);
         doors

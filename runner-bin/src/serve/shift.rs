@@ -86,7 +86,8 @@ impl Shift {
             },
             sharing,
         };
-        let sources = pools::sources(&site.pools, &site.owner, site.authority.deployment())?;
+        let (deployment, offered) = (site.authority.deployment(), site.agents.as_ref());
+        let sources = pools::sources(&site.pools, &site.owner, deployment, offered).await?;
         let runner = Runner::start(parts, sources).await;
         let runner = runner.context("start the runner")?;
         site.desk.seat(Seat::Runner(runner.clone()));
@@ -124,6 +125,9 @@ impl Shift {
         if let Some(door) = &doors.metrics {
             let routes = http::metrics_route(site.metrics.clone());
             connections.serve_http(door.open()?, routes, self.doors.clone());
+        }
+        if let (Some(door), Some(agents)) = (&doors.agents, &site.agents) {
+            connections.serve_http(door.open()?, agents.routes(), self.doors.clone());
         }
         if let Some(door) = &doors.peers {
             let doorman = Doorman::new(&site.authority)?;

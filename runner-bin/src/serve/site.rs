@@ -9,6 +9,7 @@ use vmpool_agent::Authority;
 use vmpool_core::Owner;
 use vmpool_pipeline::PoolFile;
 
+use super::agents::Offered;
 use super::args::ServeArgs;
 use super::call::Platforms;
 use super::desk::Desk;
@@ -30,6 +31,8 @@ pub(super) struct Site {
     pub(super) journal: String,
     pub(super) pools: PoolFile,
     pub(super) owner: Owner,
+    /// The programs that new machines can download here.
+    pub(super) agents: Option<Offered>,
     pub(super) authority: Arc<Authority>,
     pub(super) logs: FileLogs,
     pub(super) doors: Doors,
@@ -50,12 +53,20 @@ impl Site {
         metrics: PrometheusHandle,
     ) -> Result<Self, Stopped> {
         let pools = pools::read(&args.pool)?;
-        let owner = pools::owner(args.deployment.as_deref())?;
+        let owner = pools::owner(args.deployment.as_deref(), &pools)?;
         let state = StateDir::open(&args.state).or_exit(Exit::BadInput)?;
         let journal = journal::shown(&args, &state).or_exit(Exit::BadInput)?;
         let trust = args.trust.as_deref().unwrap_or_else(|| state.path());
         let authority = Authority::open_or_create(trust).or_exit(Exit::BadInput)?;
         let authority = Arc::new(authority);
+        let agents = match (&args.agents, &args.agents_url) {
+            (Some(folder), Some(url)) => Some(Offered::read(folder, url)),
+            _ => None,
+        };
+        let agents = agents
+            .transpose()
+            .context("--agents")
+            .or_exit(Exit::BadInput)?;
         let logs = args.logs.clone();
         let logs = logs.unwrap_or_else(|| state.path().join("logs"));
         let logs = std::path::absolute(logs).or_exit(Exit::BadInput)?;
@@ -72,6 +83,7 @@ impl Site {
             journal,
             pools,
             owner,
+            agents,
             authority,
             metrics,
         })

@@ -67,7 +67,7 @@ async fn ask_providers(
     named: Option<&DeploymentId>,
 ) -> Result<SweepResponse, Stopped> {
     let file = pools::read(file)?;
-    let owner = pools::owner(args.deployment.as_deref())?;
+    let owner = pools::owner(args.deployment.as_deref(), &file)?;
     let trust = args.trust.as_ref().or(args.state.as_ref());
     let ours = match trust {
         Some(folder) => deployment_in(folder).or_exit(Exit::BadInput)?,
@@ -75,10 +75,11 @@ async fn ask_providers(
     };
     let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
     for pool in &file.pools {
-        let provider = pools::provider(&pool.local)
+        let provider = pools::reaper(pool)
+            .await
             .with_context(|| format!("look for the machines of pool {}", pool.name))
             .or_exit(Exit::BadInput)?;
-        providers.push(Arc::new(provider));
+        providers.push(provider);
     }
     let question = Question {
         owner: &owner,

@@ -14,14 +14,23 @@
 //!     deadlines: {acquire: 10m, stage: 12h}
 //!     max_age: 72h
 //!     agent: [/usr/bin/lite-engine, server]   # speaks the incumbent's protocol
+//! - name: cloud
+//!   type: amazon          # machines are EC2 instances
+//!   pool: 5
+//!   platform: {os: linux, arch: amd64, os_name: ubuntu}
+//!   spec:
+//!     account: {region: eu-west-1}
+//!     ami: resolve:ssm:/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
+//!     size: m7i.large
 //! ```
 //!
 //! The format is a foreign one: a key that is unknown is a warning that names
 //! the nearest known one, and what the incumbent reads but has no effect here
 //! is one, too. What can't be meant is an error with its place.
 
-use std::path::PathBuf;
-use std::time::Duration;
+mod amazon;
+mod local;
+mod timing;
 
 use crate::diagnostic::{Diagnostic, Place, Rejected, Report, did_you_mean, nearest, quoted};
 use crate::fields::{At, Fields, Reader};
@@ -29,16 +38,21 @@ use crate::keys::Keys;
 use crate::parse::Dialect;
 use crate::yaml::{self, Duplicates};
 
+pub use amazon::{
+    AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonSpec, AmazonUserData, StaticKeys,
+    ZoneSpec,
+};
+pub use local::LocalSpec;
+pub use timing::{PoolDeadlines, Timing};
+
 /// Machines of a pool whose file names no limit, as with the incumbent.
 const USUAL_LIMIT: u32 = 100;
 
 /// Where machines come from, as `type` says it.
-const TYPES: [&str; 1] = ["local"];
+const TYPES: [&str; 3] = ["local", "amazon", "aws"];
 
 /// The types that the incumbent has besides.
-const OTHER_TYPES: [&str; 11] = [
-    "amazon",
-    "aws",
+const OTHER_TYPES: [&str; 9] = [
     "google",
     "gcp",
     "azure",
@@ -67,30 +81,6 @@ const PLATFORM: Keys = Keys {
     own: &[],
     ignored: &[],
 };
-const LOCAL: Keys = Keys {
-    known: &["root", "clocks", "deadlines", "max_age", "agent"],
-    own: &[],
-    ignored: &[],
-};
-const CLOCKS: Keys = Keys {
-    known: &["boot", "idle", "stage_grace"],
-    own: &[],
-    ignored: &[],
-};
-const DEADLINES: Keys = Keys {
-    known: &[
-        "launching",
-        "booting",
-        "prepare",
-        "draining",
-        "terminating",
-        "acquire",
-        "stage",
-    ],
-    own: &[],
-    ignored: &[],
-};
-
 /// What a pool file says, and what was noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolFile {
@@ -111,8 +101,19 @@ pub struct PoolSpec {
     pub limit: u32,
     /// What its machines are.
     pub platform: PoolPlatform,
-    /// Where they come from.
-    pub local: LocalSpec,
+    /// How long anything of it may take.
+    pub timing: Timing,
+    /// Where its machines come from.
+    pub source: Source,
+}
+
+/// Where a pool's machines come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Processes of the runner's host.
+    Local(LocalSpec),
+    /// EC2 instances.
+    Amazon(Box<AmazonSpec>),
 }
 
 /// What a pool's machines are, in the incumbent's words.
@@ -122,6 +123,8 @@ pub struct PoolPlatform {
     pub os: String,
     /// `amd64` or `arm64`.
     pub arch: String,
+    /// `ubuntu`, `amazon-linux` or `debian`; empty where it does not matter.
+    pub os_name: String,
 }
 
 impl PoolPlatform {
@@ -139,47 +142,9 @@ impl PoolPlatform {
         Self {
             os: os.into(),
             arch: arch.into(),
+            os_name: String::new(),
         }
     }
-}
-
-/// The `spec` of `type: local`. What is `None` has its default.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LocalSpec {
-    /// The directory of the machines.
-    pub root: Option<PathBuf>,
-    /// A machine that nobody enrols ends itself after this.
-    pub boot_clock: Option<Duration>,
-    /// One without a stage that nobody renews ends itself after this.
-    pub idle_clock: Option<Duration>,
-    /// One whose stage is over ends itself this long after.
-    pub stage_grace: Option<Duration>,
-    /// How long anything may take.
-    pub deadlines: PoolDeadlines,
-    /// A machine is replaced before this age.
-    pub max_age: Option<Duration>,
-    /// The command of an agent that speaks the incumbent's protocol, which
-    /// `--env-file` and a file follow. Empty: the machines have vmpool's own.
-    pub agent: Vec<String>,
-}
-
-/// How long anything of a pool may take. What is `None` has its default.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PoolDeadlines {
-    /// From a launch's first call until it is settled by listings.
-    pub launching: Option<Duration>,
-    /// From a launch until the agent is connected.
-    pub booting: Option<Duration>,
-    /// From a claim until the stage is prepared.
-    pub prepare: Option<Duration>,
-    /// From a release until the machine is terminated, ready or not.
-    pub draining: Option<Duration>,
-    /// From the first terminate call until the alarm.
-    pub terminating: Option<Duration>,
-    /// A request waits for a machine at most this long.
-    pub acquire: Option<Duration>,
-    /// A stage lasts at most this long where its request names nothing.
-    pub stage: Option<Duration>,
 }
 
 /// Reads the text of a pool file. `name` is what diagnostics call the file.
@@ -250,8 +215,8 @@ fn file(r: &mut Reader, text: &str) -> Option<Vec<PoolSpec>> {
     for item in instances {
         let Some(pool) = pool(r, &item) else { continue };
         if pools.iter().any(|known| known.name == pool.name) {
-            let message = format!("the pool {} is there twice", quoted(&pool.name));
-            r.error(&item, message);
+            // The incumbent's words.
+            r.error(&item, format!("pool {:?} already defined", pool.name));
         }
         pools.push(pool);
     }
@@ -263,27 +228,57 @@ fn pool(r: &mut Reader, at: &At<'_>) -> Option<PoolSpec> {
     let name = fields.require(r, "name", |r, at| r.name(at));
     let kind = fields.require(r, "type", kind);
     fields.read(r, "default", |r, at| r.flag(at));
-    let warm = fields.read(r, "pool", |r, at| r.number(at)).unwrap_or(0);
+    let warm = fields.read(r, "pool", warm).unwrap_or(0);
     let limit = limit(r, &fields, warm);
-    let platform = fields.read(r, "platform", platform);
-    let platform = platform.unwrap_or_else(PoolPlatform::here);
-    let local = fields.read(r, "spec", local).unwrap_or_default();
-    kind?;
+    let (platform, timing, source) = match kind? {
+        Kind::Local => {
+            let platform = fields.read(r, "platform", local::platform);
+            let (timing, spec) = fields.read(r, "spec", local::spec).unwrap_or_default();
+            let platform = platform.unwrap_or_else(PoolPlatform::here);
+            (platform, timing, Source::Local(spec))
+        }
+        Kind::Amazon => {
+            let platform = fields.read(r, "platform", amazon::platform);
+            let platform = platform.unwrap_or_else(amazon::usual_platform);
+            let spec = fields.require(r, "spec", |r, at| amazon::spec(r, at, &platform));
+            let (timing, spec) = spec?;
+            (platform, timing, Source::Amazon(Box::new(spec)))
+        }
+    };
     Some(PoolSpec {
         name: name?,
         warm,
         limit,
         platform,
-        local,
+        timing,
+        source,
     })
 }
 
-fn kind(r: &mut Reader, at: &At<'_>) -> Option<()> {
-    let kind = r.text(at)?;
-    if TYPES.contains(&kind.as_str()) {
-        return Some(());
+/// The incumbent takes fewer than none for none.
+fn warm(r: &mut Reader, at: &At<'_>) -> Option<u32> {
+    if let Some(text) = r.text(at)
+        && text.parse::<i64>().is_ok_and(|warm| warm < 0)
+    {
+        r.warn(at, format!("{} is none", quoted(&text)));
+        return Some(0);
     }
-    let supported = TYPES.join(", ");
+    r.number(at)
+}
+
+enum Kind {
+    Local,
+    Amazon,
+}
+
+fn kind(r: &mut Reader, at: &At<'_>) -> Option<Kind> {
+    let kind = r.text(at)?;
+    match kind.as_str() {
+        "local" => return Some(Kind::Local),
+        "amazon" | "aws" => return Some(Kind::Amazon),
+        _ => {}
+    }
+    let supported = "local, amazon";
     let message = if OTHER_TYPES.contains(&kind.as_str()) {
         format!(
             "machines of type {} are not supported; supported: {supported}",
@@ -314,92 +309,6 @@ fn limit(r: &mut Reader, fields: &Fields<'_>, warm: u32) -> u32 {
         }
         Some(limit) => limit,
     }
-}
-
-/// Local machines are this host's, whatever the file says.
-fn platform(r: &mut Reader, at: &At<'_>) -> Option<PoolPlatform> {
-    let fields = r.fields(at, &PLATFORM)?;
-    let here = PoolPlatform::here();
-    for (key, here) in [("os", &here.os), ("arch", &here.arch)] {
-        if let Some(at) = fields.get(key)
-            && let Some(found) = r.text(&at)
-            && found != *here
-        {
-            let found = quoted(&found);
-            r.error(&at, format!("local machines are {here} here, not {found}"));
-        }
-    }
-    for key in ["variant", "version", "os_name"] {
-        fields.read(r, key, |r, at| r.text(at));
-    }
-    Some(here)
-}
-
-fn local(r: &mut Reader, at: &At<'_>) -> Option<LocalSpec> {
-    let fields = r.fields(at, &LOCAL)?;
-    let mut spec = LocalSpec {
-        root: fields.read(r, "root", directory),
-        max_age: fields.read(r, "max_age", |r, at| r.duration(at)),
-        agent: fields.read(r, "agent", agent).unwrap_or_default(),
-        ..LocalSpec::default()
-    };
-    fields.read(r, "clocks", |r, at| {
-        let fields = r.fields(at, &CLOCKS)?;
-        spec.boot_clock = fields.read(r, "boot", |r, at| r.duration(at));
-        spec.idle_clock = fields.read(r, "idle", |r, at| r.duration(at));
-        spec.stage_grace = fields.read(r, "stage_grace", |r, at| r.duration(at));
-        Some(())
-    });
-    if let Some(deadlines) = fields.read(r, "deadlines", deadlines) {
-        spec.deadlines = deadlines;
-    }
-    Some(spec)
-}
-
-fn agent(r: &mut Reader, at: &At<'_>) -> Option<Vec<String>> {
-    let items = r.items(at, "a list of a program and its arguments")?;
-    let words: Vec<_> = items.iter().filter_map(|item| r.text(item)).collect();
-    if !words
-        .first()
-        .is_some_and(|program| program.starts_with('/'))
-    {
-        r.error(
-            at,
-            "expected the absolute path of a program, and its arguments",
-        );
-        return None;
-    }
-    r.warn(
-        at,
-        "an agent of the incumbent's protocol does less: after its restart its steps are lost \
-         with their logs (P4), it may leave processes of a step (P10), shows secrets in logs \
-         unless it is lite-engine (P11), obeys whoever has its own key (P12), and outlives its \
-         runners",
-    );
-    Some(words)
-}
-
-fn directory(r: &mut Reader, at: &At<'_>) -> Option<PathBuf> {
-    let path = PathBuf::from(r.text(at)?);
-    if path.is_absolute() {
-        return Some(path);
-    }
-    r.error(at, "expected an absolute path of a directory");
-    None
-}
-
-fn deadlines(r: &mut Reader, at: &At<'_>) -> Option<PoolDeadlines> {
-    let fields = r.fields(at, &DEADLINES)?;
-    let mut read = |key| fields.read(r, key, |r, at| r.duration(at));
-    Some(PoolDeadlines {
-        launching: read("launching"),
-        booting: read("booting"),
-        prepare: read("prepare"),
-        draining: read("draining"),
-        terminating: read("terminating"),
-        acquire: read("acquire"),
-        stage: read("stage"),
-    })
 }
 
 #[cfg(test)]

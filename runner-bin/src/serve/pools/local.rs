@@ -1,0 +1,58 @@
+//! Pools whose machines are processes of this host.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vmpool_agent::ThrowAway;
+use vmpool_core::agent::Clocks;
+use vmpool_core::{Machine, SecretBytes};
+use vmpool_local::{AgentCommand, LocalProvider, Program};
+use vmpool_pipeline::{LocalSpec, PoolFile, Source};
+
+/// From a local machine's launch until its agent answers: a process of a busy
+/// host needs a second.
+pub(super) const BOOTING: Duration = Duration::from_mins(1);
+
+/// Where machines of this host come from.
+///
+/// # Errors
+/// This host can't have such machines.
+pub(super) fn provider(spec: &LocalSpec, clocks: Clocks) -> anyhow::Result<LocalProvider> {
+    let provider = match &spec.root {
+        Some(root) => LocalProvider::with_root(AgentCommand::ThisProgram, root)?,
+        None => LocalProvider::new(AgentCommand::ThisProgram)?,
+    };
+    let provider = provider.with_clocks(clocks);
+    if spec.agent.is_empty() {
+        return Ok(provider);
+    }
+    let command = spec.agent.clone();
+    Ok(
+        provider.with_program(&spec.agent.join(" "), move |bootstrap| {
+            let born_with = ThrowAway::of(bootstrap)?;
+            Ok(Program {
+                command: command.clone(),
+                ca_pem: born_with.ca_pem,
+                cert_pem: born_with.agent_cert_pem,
+                key_pem: SecretBytes::new(born_with.agent_key_pem.expose().as_bytes()),
+            })
+        }),
+    )
+}
+
+/// Where steps begin on machines whose agents speak the incumbent's protocol:
+/// on the disk of their machine, with which it goes.
+pub(crate) fn workspaces(file: &PoolFile) -> impl Fn(&Machine) -> PathBuf + use<> {
+    let mut roots = HashMap::new();
+    for pool in &file.pools {
+        if let Source::Local(spec) = &pool.source {
+            roots.insert(pool.name.clone(), spec.root.clone());
+        }
+    }
+    move |machine| {
+        let root = roots.get(machine.pool.as_str());
+        let root = root.and_then(Option::as_deref);
+        LocalProvider::disk(root, &machine.id).join("workspace")
+    }
+}

@@ -1,0 +1,147 @@
+//! From a pool file to the parts of a runner: each pool's settings and where
+//! its machines come from.
+
+mod amazon;
+mod local;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::unistd::geteuid;
+use vmpool_core::agent::Clocks;
+use vmpool_core::pool::Deadlines;
+use vmpool_core::runner::PoolSource;
+use vmpool_core::{DeploymentId, Owner, PoolConfig, Provider};
+use vmpool_pipeline::{PoolFile, PoolSpec, Source, Timing, parse_pool_file};
+
+use self::amazon::Amazon;
+pub(crate) use self::local::workspaces;
+use super::agents::Offered;
+use crate::exit::{Exit, OrExit as _, Stopped};
+use crate::out::complain;
+use crate::pipeline_file;
+
+/// Reads a pool file and tells what was noticed in it.
+///
+/// # Errors
+/// It can't be read, or is [`Rejected`](vmpool_pipeline::Rejected).
+pub(crate) fn read(path: &Path) -> Result<PoolFile, Stopped> {
+    let text = pipeline_file::text(path).or_exit(Exit::BadInput)?;
+    let file = parse_pool_file(&path.to_string_lossy(), &text).or_exit(Exit::BadInput)?;
+    for warning in &file.warnings {
+        complain(format_args!("warning: {warning}"));
+    }
+    Ok(file)
+}
+
+/// The deployment's name: the given one, or this user's on this host.
+///
+/// # Errors
+/// It is no name; or there is none, and machines elsewhere would carry one
+/// that another host's user has too.
+pub(crate) fn owner(name: Option<&str>, file: &PoolFile) -> Result<Owner, Stopped> {
+    if let Some(name) = name {
+        return Owner::parse(name)
+            .context("--deployment")
+            .or_exit(Exit::BadInput);
+    }
+    let elsewhere = |pool: &&PoolSpec| !matches!(pool.source, Source::Local(_));
+    if let Some(pool) = file.pools.iter().find(elsewhere) {
+        let name = &pool.name;
+        let error = anyhow::anyhow!("the machines of pool {name} need a deployment's name");
+        return Err(error.context("--deployment")).or_exit(Exit::BadInput);
+    }
+    Ok(Owner::new(format!("local-{}", geteuid())))
+}
+
+/// The pools of `file` for the deployment of this name and id. Must be called
+/// within a tokio runtime.
+///
+/// # Errors
+/// There can't be such machines: this host, or the account, does not have what
+/// the file asks for.
+pub(crate) async fn sources(
+    file: &PoolFile,
+    owner: &Owner,
+    deployment: &DeploymentId,
+    agents: Option<&Offered>,
+) -> anyhow::Result<Vec<PoolSource>> {
+    // This host is one account, whatever directories its machines are in.
+    let here = vmpool_core::account::Account::default();
+    let mut amazon = Amazon::default();
+    let mut sources = Vec::with_capacity(file.pools.len());
+    for pool in &file.pools {
+        let attempted = || format!("prepare for the machines of pool {}", pool.name);
+        let clocks = clocks(&pool.timing);
+        let (provider, account): (Arc<dyn Provider>, _) = match &pool.source {
+            Source::Local(spec) => {
+                let provider = local::provider(spec, clocks).with_context(attempted)?;
+                (Arc::new(provider), here.clone())
+            }
+            Source::Amazon(spec) => {
+                let machines = amazon.machines(pool, spec, clocks, owner, agents).await;
+                let (provider, account) = machines.with_context(attempted)?;
+                (Arc::new(provider), account)
+            }
+        };
+        sources.push(PoolSource {
+            config: config(pool, owner, deployment),
+            provider,
+            account,
+        });
+    }
+    Ok(sources)
+}
+
+/// What lists and ends the machines of a pool; it can't launch any.
+///
+/// # Errors
+/// This host can't have such machines.
+pub(crate) async fn reaper(pool: &PoolSpec) -> anyhow::Result<Arc<dyn Provider>> {
+    Ok(match &pool.source {
+        Source::Local(spec) => Arc::new(local::provider(spec, clocks(&pool.timing))?),
+        Source::Amazon(spec) => Arc::new(amazon::reaper(pool, spec).await),
+    })
+}
+
+/// The dead-man's clocks of a pool. Its machines outlive the runner: they are
+/// never attached to it.
+fn clocks(timing: &Timing) -> Clocks {
+    let usual = Clocks::default();
+    Clocks {
+        boot: timing.boot_clock.unwrap_or(usual.boot),
+        idle: timing.idle_clock.unwrap_or(usual.idle),
+        stage_grace: timing.stage_grace.unwrap_or(usual.stage_grace),
+        attached: false,
+    }
+}
+
+fn config(pool: &PoolSpec, owner: &Owner, deployment: &DeploymentId) -> PoolConfig {
+    let usual = PoolConfig::new(pool.name.as_str(), pool.warm, pool.limit);
+    let booting = match pool.source {
+        Source::Local(_) => local::BOOTING,
+        Source::Amazon(_) => usual.deadlines.booting,
+    };
+    PoolConfig {
+        owner: owner.clone(),
+        deployment: deployment.clone(),
+        deadlines: deadlines(&pool.timing, booting),
+        max_age: pool.timing.max_age.unwrap_or(usual.max_age),
+        ..usual
+    }
+}
+
+fn deadlines(timing: &Timing, booting: Duration) -> Deadlines {
+    let (given, usual) = (&timing.deadlines, Deadlines::default());
+    Deadlines {
+        launching: given.launching.unwrap_or(usual.launching),
+        booting: given.booting.unwrap_or(booting),
+        prepare: given.prepare.unwrap_or(usual.prepare),
+        draining: given.draining.unwrap_or(usual.draining),
+        terminating: given.terminating.unwrap_or(usual.terminating),
+        acquire: given.acquire.unwrap_or(usual.acquire),
+        stage: given.stage.unwrap_or(usual.stage),
+    }
+}

@@ -1,0 +1,103 @@
+//! Whose machines they are: credentials, region, endpoint.
+//!
+//! Keys of the pool file count first, then the incumbent's environment
+//! (`AMAZON_ACCESS_KEY_ID`, `AMAZON_ACCESS_KEY_SECRET`, `AMAZON_SESSION_TOKEN`),
+//! then the SDK's own chain: its environment, profiles, a container's or an
+//! instance's role. A role that is named is assumed on top of them. The endpoint
+//! is the SDK's, so `AWS_ENDPOINT_URL_EC2` sets it.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
+
+/// A call that takes longer is made again by whoever needs it.
+const CALL: Duration = Duration::from_secs(30);
+/// AWS's endpoints are near.
+const CONNECT: Duration = Duration::from_secs(5);
+/// The name that an assumed role's calls carry in the account's trail.
+const SESSION: &str = "vmpool";
+
+/// How an account is reached. What is `None` is found by the SDK.
+#[derive(Debug, Clone, Default)]
+pub struct Login {
+    /// Access keys.
+    pub keys: Option<Credentials>,
+    /// The region.
+    pub region: Option<String>,
+    /// A role that is assumed for all calls.
+    pub role: Option<Role>,
+}
+
+/// A role to assume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// What its trust policy asks for.
+    pub external_id: Option<String>,
+}
+
+/// Access keys. Their `Debug` form shows no secret.
+pub fn keys(id: &str, secret: &str, session: Option<String>) -> Credentials {
+    Credentials::new(id, secret, session, None, "vmpool")
+}
+
+/// The keys that the incumbent's environment names.
+pub fn keys_of_environment() -> Option<Credentials> {
+    let of = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let id = of("AMAZON_ACCESS_KEY_ID")?;
+    let secret = of("AMAZON_ACCESS_KEY_SECRET")?;
+    Some(keys(&id, &secret, of("AMAZON_SESSION_TOKEN")))
+}
+
+/// A client of EC2. The SDK's own retries are off: whoever calls retries, with
+/// one budget for the whole account.
+pub fn ec2(account: &SdkConfig) -> aws_sdk_ec2::Client {
+    let config = aws_sdk_ec2::config::Builder::from(account)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts());
+    aws_sdk_ec2::Client::from_conf(config.build())
+}
+
+/// A client of SSM, which holds the ids of images.
+pub fn ssm(account: &SdkConfig) -> aws_sdk_ssm::Client {
+    let config = aws_sdk_ssm::config::Builder::from(account).timeout_config(timeouts());
+    aws_sdk_ssm::Client::from_conf(config.build())
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .operation_timeout(CALL)
+        .connect_timeout(CONNECT)
+        .build()
+}
+
+impl Login {
+    /// What all clients of the account are made from. Does not call AWS,
+    /// but may read files and the instance's metadata.
+    pub async fn connect(&self) -> SdkConfig {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(keys) = self.keys.clone().or_else(keys_of_environment) {
+            loader = loader.credentials_provider(keys);
+        }
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        let base = loader.load().await;
+        let Some(role) = &self.role else {
+            return base;
+        };
+        let mut assumed = AssumeRoleProvider::builder(&role.arn)
+            .session_name(SESSION)
+            .configure(&base);
+        if let Some(id) = &role.external_id {
+            assumed = assumed.external_id(id);
+        }
+        let provider = SharedCredentialsProvider::new(assumed.build().await);
+        base.into_builder().credentials_provider(provider).build()
+    }
+}

@@ -1,0 +1,23 @@
+//! What several calls have in common.
+
+use std::net::{IpAddr, SocketAddr};
+
+use aws_sdk_ec2::types::Instance;
+
+use crate::template::Network;
+
+/// A number as EC2 takes it.
+pub(crate) fn whole(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// Where an instance's agent is dialled, once EC2 knows.
+pub(crate) fn address_of(instance: &Instance, network: &Network) -> Option<SocketAddr> {
+    let address = if network.public_address {
+        instance.public_ip_address()
+    } else {
+        instance.private_ip_address()
+    };
+    let address: IpAddr = address?.parse().ok()?;
+    Some(SocketAddr::new(address, network.agent_port))
+}

@@ -1,0 +1,204 @@
+//! What EC2's refusals mean to a pool.
+//!
+//! The codes are those of "Error codes for the Amazon EC2 API"
+//! (docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html). A code that
+//! is not here is told as [`ErrorKind::Unknown`], with EC2's words.
+
+use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use vmpool_core::{ErrorKind, ProviderError};
+
+/// The kind of failure that EC2's `code` stands for.
+pub fn kind_of(code: &str) -> ErrorKind {
+    match code {
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "EC2ThrottledException" => ErrorKind::Throttled { retry_after: None },
+
+        "InsufficientInstanceCapacity"
+        | "InsufficientCapacity"
+        | "InsufficientHostCapacity"
+        | "InsufficientReservedInstanceCapacity"
+        | "InsufficientFreeAddressesInSubnet"
+        | "InsufficientAddressCapacity"
+        | "InsufficientVolumeCapacity"
+        | "UnfulfillableCapacity"
+        | "ReservationCapacityExceeded"
+        | "SpotMaxPriceTooLow"
+        // The type is not offered in that zone; others may have it.
+        | "Unsupported" => ErrorKind::NoCapacity,
+
+        "InstanceLimitExceeded"
+        | "VcpuLimitExceeded"
+        | "MaxSpotInstanceCountExceeded"
+        | "MaxSpotFleetRequestCountExceeded"
+        | "VolumeLimitExceeded"
+        | "MaxIOPSLimitExceeded"
+        | "NetworkInterfaceLimitExceeded"
+        | "AddressLimitExceeded"
+        | "ResourceCountExceeded"
+        | "SnapshotLimitExceeded" => ErrorKind::Quota,
+
+        "UnauthorizedOperation"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "AuthFailure"
+        | "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationToken"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException"
+        | "OperationNotPermitted"
+        | "OptInRequired"
+        | "Blocked"
+        | "PendingVerification"
+        | "Client.InvalidKMSKey.NotAuthorized" => ErrorKind::Permission,
+
+        "InvalidInstanceID.NotFound" | "InvalidInstanceID.Malformed" => ErrorKind::NotFound,
+
+        "UnsupportedOperation" | "UnsupportedHibernationConfiguration" => ErrorKind::Unsupported,
+
+        // Credentials that were just renewed, or a template that was just
+        // made, are not known everywhere at once.
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "InvalidLaunchTemplateName.NotFoundException"
+        | "InvalidLaunchTemplateId.NotFound"
+        | "IncorrectInstanceState"
+        | "IncorrectState"
+        | "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "ServiceUnavailable"
+        | "Unavailable"
+        | "RequestTimeout"
+        | "RequestTimeoutException" => ErrorKind::Transient,
+
+        _ if is_of_the_template(code) => ErrorKind::BadSpec,
+        _ => ErrorKind::Unknown,
+    }
+}
+
+/// Families of codes that blame what was asked for.
+fn is_of_the_template(code: &str) -> bool {
+    const FAMILIES: [&str; 14] = [
+        "InvalidAMIID",
+        "InvalidAMIName",
+        "InvalidBlockDeviceMapping",
+        "InvalidGroup",
+        "InvalidGroupId",
+        "InvalidSecurityGroupID",
+        "InvalidInstanceType",
+        "InvalidKeyPair",
+        "InvalidParameter",
+        "InvalidSnapshot",
+        "InvalidSubnet",
+        "InvalidSubnetID",
+        "InvalidUserData",
+        "InvalidZone",
+    ];
+    const CODES: [&str; 12] = [
+        "InvalidParameterCombination",
+        "InvalidParameterValue",
+        "InvalidParameterDependency",
+        "InvalidIamInstanceProfileArn.Malformed",
+        "InvalidTagKey.Malformed",
+        "TagLimitExceeded",
+        "MissingParameter",
+        "UnknownParameter",
+        "SecurityGroupsPerInstanceLimitExceeded",
+        "SecurityGroupsPerInterfaceLimitExceeded",
+        "InvalidLaunchTemplateName.MalformedException",
+        "InvalidVirtualName",
+    ];
+    let family = code.split('.').next().unwrap_or(code);
+    FAMILIES.contains(&family) || CODES.contains(&code)
+}
+
+/// What EC2 said, or what kept it from saying anything.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Said(String);
+
+impl Said {
+    /// EC2's code and message.
+    pub(crate) fn new(code: &str, message: &str) -> Self {
+        Self(format!("{code}: {message}"))
+    }
+}
+
+/// The failure of a call that attempted `attempted`.
+pub(crate) fn failed<E, R>(attempted: impl Into<String>, error: &SdkError<E, R>) -> ProviderError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let (kind, said) = match error {
+        SdkError::ServiceError(service) => {
+            let service = service.err();
+            let code = service.code().unwrap_or("no code");
+            let message = service.message().unwrap_or("no message");
+            (kind_of(code), Said::new(code, message))
+        }
+        // Not sent: no credentials, or a request that can't be.
+        SdkError::ConstructionFailure(_) => (ErrorKind::Permission, in_full(error)),
+        _ => (ErrorKind::Transient, in_full(error)),
+    };
+    ProviderError::new(kind, attempted).because(said)
+}
+
+fn in_full<E, R>(error: &SdkError<E, R>) -> Said
+where
+    E: std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    Said(DisplayErrorContext(error).to_string())
+}
+
+/// The call had no effect for certain: EC2 answered so, or was never asked.
+/// Where an answer was lost, or EC2 failed inside, it may have had one.
+pub(crate) fn had_no_effect<E, R>(error: &SdkError<E, R>) -> bool
+where
+    E: ProvideErrorMetadata,
+{
+    match error {
+        SdkError::ConstructionFailure(_) => true,
+        SdkError::ServiceError(service) => match service.err().code() {
+            // Another request had the same token: this order was launched
+            // before, by bytes that are not these.
+            None | Some("IdempotentParameterMismatch") => false,
+            Some(code) => kind_of(code) != ErrorKind::Transient,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusals_that_decide_what_a_pool_does_have_their_kinds_p8() {
+        let throttled = ErrorKind::Throttled { retry_after: None };
+        for (code, kind) in [
+            ("RequestLimitExceeded", throttled),
+            ("InsufficientInstanceCapacity", ErrorKind::NoCapacity),
+            ("Unsupported", ErrorKind::NoCapacity),
+            ("VcpuLimitExceeded", ErrorKind::Quota),
+            ("UnauthorizedOperation", ErrorKind::Permission),
+            ("InvalidAMIID.NotFound", ErrorKind::BadSpec),
+            ("InvalidAMIID.Unavailable", ErrorKind::BadSpec),
+            ("InvalidSubnetID.NotFound", ErrorKind::BadSpec),
+            ("InvalidParameterValue", ErrorKind::BadSpec),
+            ("InvalidInstanceID.NotFound", ErrorKind::NotFound),
+            ("InternalError", ErrorKind::Transient),
+            ("SomethingNew", ErrorKind::Unknown),
+        ] {
+            assert_eq!(kind_of(code), kind, "{code}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! All that a launch sends: rendered once, sealed in the journal, and sent
+//! again byte for byte by whatever version replays it (P1).
+//!
+//! A later version must still read these bytes, so fields are only ever added,
+//! with defaults.
+
+use serde::{Deserialize, Serialize};
+use vmpool_core::{
+    ErrorKind, LaunchOrder, Market, OrderDraft, Place, ProviderError, SecretBytes, Tags,
+};
+
+use crate::template::{Machine, Preference, Template, Zone};
+
+/// The launch of one order.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// What its machines are known by.
+    pub(crate) tags: Tags,
+    /// How many.
+    pub(crate) count: u32,
+    /// Their image.
+    pub(crate) image: String,
+    /// What all of them have alike.
+    pub(crate) machine: Machine,
+    /// Where they may be, the preferred place first; at least one.
+    pub(crate) offers: Vec<Offer>,
+    /// How they are paid for.
+    #[serde(with = "MarketForm")]
+    pub(crate) market: Market,
+    /// Which of the offers is taken.
+    pub(crate) preference: Preference,
+    /// Base64, as EC2 takes it. Holds the enrolment secret.
+    pub(crate) user_data: Option<String>,
+}
+
+/// A place where a machine may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Offer {
+    pub(crate) machine_type: String,
+    pub(crate) zone: Zone,
+}
+
+/// [`Market`] in writing.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Market", rename_all = "snake_case")]
+enum MarketForm {
+    OnDemand,
+    Spot,
+}
+
+impl Request {
+    /// The launch of `draft`, in the first market that has a place left.
+    pub(crate) fn new(template: &Template, draft: &OrderDraft<'_>) -> Result<Self, ProviderError> {
+        let mut places = template.places();
+        places.retain(|place| !draft.avoid.contains(place));
+        let Some(market) = places.first().map(|place| place.market) else {
+            let attempted = format!("render order {}: no place is left", draft.tags.order);
+            return Err(ProviderError::new(ErrorKind::NoCapacity, attempted));
+        };
+        let offers = places.iter().filter(|place| place.market == market);
+        let offers = offers.map(|place| Offer {
+            machine_type: place.machine_type.to_string(),
+            zone: template.zone(&place.zone).cloned().unwrap_or(Zone {
+                name: String::new(),
+                subnet: None,
+            }),
+        });
+        Ok(Self {
+            tags: draft.tags.clone(),
+            count: draft.count,
+            image: template.image.clone(),
+            machine: template.machine.clone(),
+            offers: offers.collect(),
+            market,
+            preference: template.preference,
+            user_data: template.user_data.render(draft)?,
+        })
+    }
+
+    /// As it is sealed.
+    pub(crate) fn to_bytes(&self) -> Result<SecretBytes, ProviderError> {
+        serde_json::to_vec(self)
+            .map(SecretBytes::new)
+            .map_err(|error| {
+                let attempted = format!("render order {}", self.tags.order);
+                ProviderError::new(ErrorKind::BadSpec, attempted).because(error)
+            })
+    }
+
+    /// The launch that `order` seals.
+    pub(crate) fn of(order: &LaunchOrder) -> Result<Self, ProviderError> {
+        let bad = || {
+            let attempted = format!("launch order {} attempt {}", order.id, order.attempt);
+            ProviderError::new(ErrorKind::BadSpec, attempted)
+        };
+        let request: Self =
+            serde_json::from_slice(order.request.expose()).map_err(|error| bad().because(error))?;
+        let tags = &request.tags;
+        if (&tags.order, tags.attempt, request.count) != (&order.id, order.attempt, order.count) {
+            return Err(bad().because(OtherOrder));
+        }
+        Ok(request)
+    }
+
+    /// What makes a repeated launch the same launch: at most 64 characters.
+    pub(crate) fn token(&self) -> String {
+        format!("{}-{}", self.tags.order, self.tags.attempt)
+    }
+
+    /// The place of an offer, as capacity is remembered.
+    pub(crate) fn place(&self, offer: &Offer) -> Place {
+        Place {
+            machine_type: offer.machine_type.as_str().into(),
+            zone: offer.zone.key().into(),
+            market: self.market,
+        }
+    }
+
+    /// For messages: `launch 3 t3.large in eu-west-1a`.
+    pub(crate) fn attempted(&self) -> String {
+        let places: Vec<_> = self
+            .offers
+            .iter()
+            .map(|offer| self.place(offer).to_string())
+            .collect();
+        format!("launch {} {}", self.count, places.join(" or "))
+    }
+}
+
+/// The bytes are of another order.
+#[derive(Debug, thiserror::Error)]
+#[error("the sealed request is of another order")]
+struct OtherOrder;

@@ -1,0 +1,120 @@
+//! What tells whose an EC2 machine is: the tags of its instance, volumes and
+//! network interfaces, in EC2's form.
+//!
+//! They are written in the call that creates the machine and never change.
+//! `vmpool sweep` and a person in the console have nothing else to go by.
+
+use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+use vmpool_core::{Attempt, DeploymentId, Market, OrderId, Owner, PoolName, Tags, Timestamp};
+
+use crate::request::Request;
+
+/// The deployment's name; listings ask for it.
+pub const OWNER: &str = "vmpool:owner";
+/// The deployment's random id.
+pub const DEPLOYMENT: &str = "vmpool:deployment";
+/// The pool.
+pub const POOL: &str = "vmpool:pool";
+/// The order that the machine came from.
+pub const ORDER: &str = "vmpool:order";
+/// That order's attempt.
+pub const ATTEMPT: &str = "vmpool:attempt";
+/// After this moment the sweep may end the machine; Unix milliseconds.
+pub const EXPIRES: &str = "vmpool:expires";
+
+/// The tags as EC2 takes them, without those of the user.
+pub fn pairs(tags: &Tags) -> [(&'static str, String); 6] {
+    [
+        (OWNER, tags.owner.to_string()),
+        (DEPLOYMENT, tags.deployment.to_string()),
+        (POOL, tags.pool.to_string()),
+        (ORDER, tags.order.to_string()),
+        (ATTEMPT, tags.attempt.to_string()),
+        (EXPIRES, tags.expires_at.0.to_string()),
+    ]
+}
+
+/// All tags of an order's machines: ours, and the user's.
+pub(crate) fn all(request: &Request) -> Vec<Tag> {
+    let users = request.machine.tags.iter();
+    let users = users.map(|(key, value)| tag(key, value));
+    let ours = pairs(&request.tags);
+    ours.iter()
+        .map(|(key, value)| tag(key, value))
+        .chain(users)
+        .collect()
+}
+
+/// The tags of all that a launch creates.
+pub(crate) fn specifications(request: &Request) -> Vec<TagSpecification> {
+    let with = |kind: ResourceType, tags: Vec<Tag>| {
+        TagSpecification::builder()
+            .resource_type(kind)
+            .set_tags(Some(tags))
+            .build()
+    };
+    let machines = all(request);
+    let mut volumes = machines.clone();
+    let of_disk = request.machine.disk.tags.iter();
+    let of_disk = of_disk.filter(|(key, _)| !request.machine.tags.contains_key(*key));
+    volumes.extend(of_disk.map(|(key, value)| tag(key, value)));
+    let mut all = vec![
+        with(ResourceType::Volume, volumes),
+        with(ResourceType::NetworkInterface, machines.clone()),
+    ];
+    if request.market == Market::Spot {
+        all.push(with(ResourceType::SpotInstancesRequest, machines.clone()));
+    }
+    all.push(with(ResourceType::Instance, machines));
+    all
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
+
+/// The tags of a machine that EC2 shows. `None`: they are not all there, or not ours.
+pub fn read(tags: &[Tag]) -> Option<Tags> {
+    let value = |key: &str| {
+        let tag = tags.iter().find(|tag| tag.key() == Some(key));
+        tag.and_then(Tag::value)
+    };
+    Some(Tags {
+        owner: Owner::parse(value(OWNER)?).ok()?,
+        deployment: DeploymentId::parse(value(DEPLOYMENT)?).ok()?,
+        pool: PoolName::parse(value(POOL)?).ok()?,
+        order: OrderId::parse(value(ORDER)?).ok()?,
+        attempt: Attempt(value(ATTEMPT)?.parse().ok()?),
+        expires_at: Timestamp(value(EXPIRES)?.parse().ok()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_read_back_as_they_were_written() {
+        let tags = Tags {
+            owner: "ci".into(),
+            deployment: "d".into(),
+            pool: "linux".into(),
+            order: "o".into(),
+            attempt: Attempt(3),
+            expires_at: Timestamp(1_700_000_000_123),
+        };
+        let written: Vec<_> = pairs(&tags).iter().map(|(k, v)| tag(k, v)).collect();
+        assert_eq!(read(&written), Some(tags));
+        assert_eq!(read(&written[1..]), None, "one is missing");
+    }
+
+    #[test]
+    fn what_somebody_wrote_by_hand_is_not_ours() {
+        let strange = [
+            tag(OWNER, "ci"),
+            tag(ATTEMPT, "first"),
+            tag(EXPIRES, "never"),
+        ];
+        assert_eq!(read(&strange), None);
+    }
+}

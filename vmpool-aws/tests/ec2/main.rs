@@ -1,0 +1,8 @@
+//! The provider against an EC2 with its documented semantics and its faults,
+//! by the real SDK over HTTP.
+
+mod ending;
+mod launching;
+mod listing;
+mod preparing;
+mod support;
