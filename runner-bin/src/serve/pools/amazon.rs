@@ -42,6 +42,10 @@ impl Amazon {
         owner: &Owner,
         agents: Option<&Offered>,
     ) -> anyhow::Result<(Ec2Provider, Account)> {
+        if spec.user_data.is_some() {
+            // Ours in its place would do something else than its author meant.
+            anyhow::bail!("spec.user_data: templates of one's own are not supported yet");
+        }
         let config = login(&spec.account).connect().await;
         let (ec2, ssm) = (ec2(&config), ssm(&config));
         let image = ImageName::of(&spec.ami, spec.ami_owners.clone());
