@@ -52,7 +52,7 @@ impl Linux {
         let config = json!({
             "bootcmd": [["cloud-init-per", "once", "vmpool-boot-clock", "sh", "-c", boot_clock(clock)]],
             "write_files": [
-                file("/etc/vmpool/request.json", "0600", request.expose()),
+                file("/etc/vmpool/request", "0600", request.expose()),
                 file("/usr/local/lib/vmpool/get-agent", "0755", GET_AGENT.as_bytes()),
                 file("/etc/systemd/system/lite-engine.service", "0644", self.unit().as_bytes()),
             ],
