@@ -1,44 +1,11 @@
 //! Machines whose agent is `lite-engine server --env-file`: the incumbent's
 //! protocol on the machines' side too, over its own scheme of certificates.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::support::{Site, step, wait_for};
-
-/// The agent's program: the one beside ours, or one that is built there.
-fn lite_engine() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_BIN_EXE_vmpool")).parent();
-        let folder = folder.expect("a program is in a folder");
-        let program = folder.join("lite-engine");
-        if !program.exists() {
-            let target = folder.parent().expect("a profile is in a target folder");
-            let built = Command::new(env!("CARGO"))
-                .args([
-                    "build",
-                    "--locked",
-                    "-p",
-                    "lite-engine",
-                    "--bin",
-                    "lite-engine",
-                ])
-                .arg("--target-dir")
-                .arg(target)
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .status()
-                .expect("run cargo");
-            assert!(built.success(), "lite-engine was not built: {built}");
-        }
-        program
-    })
-}
+use crate::support::{Site, lite_engine, step, wait_for};
 
 /// A site whose one pool has such machines.
 fn site(warm: u32) -> Site {

@@ -1,5 +1,6 @@
 //! `vmpool serve`, the real program, over HTTP: builds go on whatever happens to it.
 
+mod amazon;
 mod builds;
 mod ends;
 mod fleet;

@@ -11,6 +11,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -43,6 +44,35 @@ pub(crate) async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Optio
         assert!(Instant::now() < until, "waited too long for {what}");
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// The agent's program: the one beside ours, or one that is built there.
+pub(crate) fn lite_engine() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_BIN_EXE_vmpool")).parent();
+        let folder = folder.expect("a program is in a folder");
+        let program = folder.join("lite-engine");
+        if !program.exists() {
+            let target = folder.parent().expect("a profile is in a target folder");
+            let built = Command::new(env!("CARGO"))
+                .args([
+                    "build",
+                    "--locked",
+                    "-p",
+                    "lite-engine",
+                    "--bin",
+                    "lite-engine",
+                ])
+                .arg("--target-dir")
+                .arg(target)
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .status()
+                .expect("run cargo");
+            assert!(built.success(), "lite-engine was not built: {built}");
+        }
+        program
+    })
 }
 
 /// A state directory, a root of machines, a pool file and an address.
@@ -169,13 +199,18 @@ impl Site {
 
     /// A runner that is about to begin.
     pub(crate) fn begin(&self) -> Serving {
-        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_vmpool")));
+        self.begin_with(&mut self.command(Path::new(env!("CARGO_BIN_EXE_vmpool"))))
+    }
+
+    /// As [`Site::begin`], by a command of its own.
+    pub(crate) fn begin_with(&self, command: &mut Command) -> Serving {
         Serving {
             child: command.spawn().expect("start vmpool serve"),
         }
     }
 
-    async fn ready(&self, command: &mut Command) -> Serving {
+    /// Starts a runner by a command of its own, and waits until it is ready.
+    pub(crate) async fn ready(&self, command: &mut Command) -> Serving {
         self.ready_at(self.port, command).await
     }
 
