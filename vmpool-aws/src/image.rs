@@ -120,6 +120,7 @@ async fn newest(ec2: &Client, name: &str, owners: &[String]) -> Result<Found, Pr
         .filters(named("name", name))
         .filters(named("state", "available"))
         .into_paginator()
+        .stop_on_duplicate_token(false)
         .items()
         .send();
     let mut newest: Option<Found> = None;

@@ -32,6 +32,9 @@ pub(crate) async fn list(
         .filters(ours)
         .max_results(PAGE)
         .into_paginator()
+        // An empty page may repeat its token: for the SDK that is the end, and
+        // the machines after it would count as absent.
+        .stop_on_duplicate_token(false)
         .send();
     let mut listing = Listing {
         begun_at,
