@@ -28,6 +28,8 @@ impl Cloud {
             port: 9079,
         };
         let config = Config {
+            // Ids of machines come from it, and processes are found by these.
+            seed: fastrand::u64(..),
             timing: Timing::instant(),
             ..Config::default()
         };

@@ -10,11 +10,11 @@ use crate::support::{Site, refused, step};
 #[tokio::test]
 async fn p13_a_bad_pool_file_is_refused_with_its_place() {
     let site = Site::new(1, 1);
-    site.pool_file("instances:\n- name: linux\n  type: amazon\n");
+    site.pool_file("instances:\n- name: linux\n  type: google\n");
     let (code, said) = refused(&site);
     assert_eq!(code, 2, "{said}");
     assert!(
-        said.contains("pool.yml:3:9: instances[0].type: machines of type `amazon`"),
+        said.contains("pool.yml:3:9: instances[0].type: machines of type `google`"),
         "{said}"
     );
 }
