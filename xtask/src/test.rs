@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::agent::{self, AMD64, Agent};
 use crate::fuzz::{self, Fuzz};
 use crate::parts::{self, Parts, cargo, cargo_command, command};
 use crate::setup;
@@ -37,6 +38,7 @@ fn all(parts: &mut Parts) -> Result<()> {
         cargo(&["test", "--workspace", "--locked", "--no-run"])
     })?;
     parts.run("tests", || cargo(&["test", "--workspace", "--locked"]))?;
+    parts.run("static agents", static_agents)?;
     parts.run("fuzzing", || fuzz::run(&Fuzz::BRIEFLY))?;
     parts.run("dependencies", || {
         let deny = setup::cargo_deny()?;
@@ -46,4 +48,14 @@ fn all(parts: &mut Parts) -> Result<()> {
             &["check", "bans", "licenses", "sources"],
         ))
     })
+}
+
+/// The agents as they are shipped, but built quickly, and the tests that a
+/// whole agent can be given to, on this machine's own.
+fn static_agents() -> Result<()> {
+    agent::run(Agent::QUICK)?;
+    let args = ["test", "--workspace", "--locked", "--test", "compat"];
+    let mut tests = cargo_command(&args);
+    tests.args(["--test", "shipped"]);
+    parts::run(tests.env("VMPOOL_TEST_AGENT", Agent::QUICK.file(AMD64)))
 }
