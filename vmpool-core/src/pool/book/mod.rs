@@ -229,11 +229,7 @@ impl Book {
     }
 
     /// Those of them for longer than `patience`.
-    pub(super) fn terminating_since(
-        &self,
-        now: Timestamp,
-        patience: Duration,
-    ) -> Set<MachineId> {
+    pub(super) fn terminating_since(&self, now: Timestamp, patience: Duration) -> Set<MachineId> {
         let late = self.terminating.iter().filter(|id| {
             let entry = self.machines.get(*id);
             entry.is_some_and(|entry| now.since(entry.row.since) > patience)
