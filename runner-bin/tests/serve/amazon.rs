@@ -113,7 +113,7 @@ async fn p1_a_runner_killed_after_a_launch_whose_answer_was_lost_leaks_nothing()
     let cloud = Cloud::new("us-east-2", 2, 2).await;
     let lost = Rule::on("RunInstances", Fault::LoseAnswer).times(1);
     cloud.fake.control().fault(lost);
-    let runner = cloud.site.begin_with(&mut cloud.command());
+    let runner = Serving::begin(&mut cloud.command());
     cloud.wait_until_alive(2).await;
     runner.kill().await;
     let runner = cloud.serve().await;
@@ -143,7 +143,7 @@ async fn p13_what_the_account_does_not_give_is_told_at_start_with_the_key() {
     let cloud = Cloud::new("us-west-2", 1, 1).await;
     let control = cloud.fake.control();
     control.policy(KEY, Policy::all_but(["ec2:DescribeImages"]));
-    let mut runner = cloud.site.begin_with(&mut cloud.command());
+    let mut runner = Serving::begin(&mut cloud.command());
     let status = runner.end().await;
     assert!(!status.success(), "{status}");
     let said = cloud.site.said();

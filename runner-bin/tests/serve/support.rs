@@ -199,14 +199,7 @@ impl Site {
 
     /// A runner that is about to begin.
     pub(crate) fn begin(&self) -> Serving {
-        self.begin_with(&mut self.command(Path::new(env!("CARGO_BIN_EXE_vmpool"))))
-    }
-
-    /// As [`Site::begin`], by a command of its own.
-    pub(crate) fn begin_with(&self, command: &mut Command) -> Serving {
-        Serving {
-            child: command.spawn().expect("start vmpool serve"),
-        }
+        Serving::begin(&mut self.command(Path::new(env!("CARGO_BIN_EXE_vmpool"))))
     }
 
     /// Starts a runner by a command of its own, and waits until it is ready.
@@ -388,6 +381,13 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// A runner that is about to begin, by a command of its own.
+    pub(crate) fn begin(command: &mut Command) -> Self {
+        Self {
+            child: command.spawn().expect("start vmpool serve"),
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(pid), signal).expect("send a signal");
