@@ -42,7 +42,12 @@ impl Host {
         let disks = TempDir::new().unwrap();
         let machines = Processes::new(disks.path(), Arc::new(guest));
         let listen = ([127, 0, 0, 1], 0).into();
-        let fake = FakeEc2::start(Config::default(), Clock::host(), Arc::new(machines), listen);
+        // Instances of the same seed have the same ids, by which processes are found.
+        let config = Config {
+            seed: fastrand::u64(..),
+            ..Config::default()
+        };
+        let fake = FakeEc2::start(config, Clock::host(), Arc::new(machines), listen);
         Self {
             fake: fake.await.unwrap(),
             disks,

@@ -35,8 +35,10 @@ use crate::server::Control;
 /// How long the processes of an instance may take to end once they are killed.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
-/// Runs instances as processes. They end with [`FakeEc2::stop`], not by
-/// dropping this.
+/// Runs instances as processes, which are found by the instance's id: two
+/// clouds on one host need seeds of their own ([`Config::seed`](crate::Config::seed)).
+///
+/// They end with [`FakeEc2::stop`], not by dropping this.
 ///
 /// [`FakeEc2::stop`]: crate::FakeEc2::stop
 pub struct Processes {
