@@ -250,6 +250,14 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("signalled");
 }
 
+/// Waits until a process is gone and so are its connections: until then it may
+/// still accept one and drop it.
+pub(crate) fn await_end_of(pid: i32) {
+    await_that("a process has ended", || {
+        !Path::new(&format!("/proc/{pid}")).exists()
+    });
+}
+
 fn pids() -> Vec<i32> {
     let entries = fs::read_dir("/proc").expect("/proc");
     entries

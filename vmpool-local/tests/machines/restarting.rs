@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use vmpool_core::{ListedState, MachineId, Provider as _};
 
-use crate::harness::{Agent, Place, await_that, processes_of, signal};
+use crate::harness::{Agent, Place, await_end_of, await_that, processes_of, signal};
 
 /// A machine that is not attached, and how to reach its agent.
 async fn launch(place: &Place) -> (MachineId, impl Fn() -> Agent) {
@@ -21,8 +21,10 @@ async fn p4_a_killed_agent_is_started_again_where_it_was_and_what_it_began_goes_
     let stragglers = agent.leave_stragglers();
     let mut killed = Vec::new();
     for _ in 0..3 {
-        killed.push(agent.pid());
-        signal(killed[killed.len() - 1], Signal::SIGKILL);
+        let pid = agent.pid();
+        signal(pid, Signal::SIGKILL);
+        await_end_of(pid);
+        killed.push(pid);
         // Who dials meanwhile is answered by the next.
         agent = dial();
         assert!(!killed.contains(&agent.pid()));
@@ -44,6 +46,7 @@ async fn p4_an_agent_that_fails_is_started_again() {
     let (id, dial) = launch(&place).await;
     let before = dial().pid();
     dial().tell("exit 101");
+    await_end_of(before);
     assert_ne!(dial().pid(), before);
     place.terminate(&id).await;
 }
@@ -69,6 +72,7 @@ async fn p10_a_machine_whose_agent_is_about_to_be_started_again_ends_when_it_is_
     for _ in 0..7 {
         let pid = dial().pid();
         signal(pid, Signal::SIGKILL);
+        await_end_of(pid);
     }
     await_that("it has no agent", || processes_of(&id) == 1);
     place.terminate(&id).await;
