@@ -162,7 +162,6 @@ impl Service {
         }
     }
 
-    /// The pools that are ours.
     /// How the machine fares that is asked about, or that its stage has.
     async fn fares(&self, subject: &str, live: &[PoolStatus]) -> Option<Moment> {
         let mut machines = live.iter().flat_map(|pool| &pool.machines);
@@ -179,6 +178,7 @@ impl Service {
         })
     }
 
+    /// The pools that are ours.
     fn live(&self) -> Vec<PoolStatus> {
         let standings = self.runner.status().into_iter();
         standings

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use vmpool_core::{Limits, Secret, StageId, Step, StepId, StepOutcome, StepStatus};
+use vmpool_proto::incumbent::PollStepAnswer;
 
 use super::Answer;
 use super::decode::decode;
@@ -172,34 +173,6 @@ fn environment(
     (plain, secret)
 }
 
-/// How a step ended, as the incumbent's agent says it: what is nothing is left out.
-#[derive(Serialize, Default)]
-struct PollStep {
-    exited: bool,
-    #[serde(skip_serializing_if = "is_zero")]
-    exit_code: i32,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    error: String,
-    #[serde(skip_serializing_if = "is_false")]
-    oom_killed: bool,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands fields by reference"
-)]
-fn is_zero(code: &i32) -> bool {
-    *code == 0
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde hands fields by reference"
-)]
-fn is_false(told: &bool) -> bool {
-    !told
-}
-
 /// The step ended like this.
 pub(crate) fn outcome(outcome: &StepOutcome) -> Answer {
     let (exit_code, error) = match &outcome.status {
@@ -219,20 +192,21 @@ pub(crate) fn outcome(outcome: &StepOutcome) -> Answer {
         other => (EXECUTOR_FAILED, format!("the step ended as {other:?}")),
     };
     let oom_killed = outcome.status == StepStatus::OutOfMemory;
-    Answer::json(&PollStep {
+    Answer::json(&PollStepAnswer {
         exited: true,
         exit_code,
         error,
         oom_killed,
+        ..PollStepAnswer::default()
     })
 }
 
 /// The step can't be carried out any more.
 pub(crate) fn failed(reason: &str) -> Answer {
-    Answer::json(&PollStep {
+    Answer::json(&PollStepAnswer {
         exited: true,
         exit_code: EXECUTOR_FAILED,
         error: reason.to_owned(),
-        ..PollStep::default()
+        ..PollStepAnswer::default()
     })
 }
