@@ -11,6 +11,7 @@ mod exec;
 mod exit;
 mod explain;
 mod exposed;
+mod hex;
 mod interrupt;
 mod journal;
 mod messages;

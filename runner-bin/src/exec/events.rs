@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::lines::{End, Piece};
 use super::name::Name;
 use super::summary::Summary;
+use crate::hex::hex;
 
 /// Events that wait for the screen: a step that prints faster than the screen
 /// takes is slowed down, it fills no memory.
@@ -303,21 +304,13 @@ fn whole_millis<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error
 }
 
 fn text<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-    use std::fmt::Write as _;
-
     use serde::ser::SerializeMap as _;
 
     let mut map = to.serialize_map(None)?;
     let text = String::from_utf8_lossy(bytes);
     map.serialize_entry("text", &text)?;
     if matches!(text, std::borrow::Cow::Owned(_)) {
-        let hex = bytes
-            .iter()
-            .fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
-        map.serialize_entry("hex", &hex)?;
+        map.serialize_entry("hex", &hex(bytes))?;
     }
     map.end()
 }

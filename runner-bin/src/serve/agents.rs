@@ -5,7 +5,6 @@
 //! data are of, whatever becomes of the files.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +16,8 @@ use axum::extract::{Path as Name, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::StatusCode;
+
+use crate::hex::hex;
 
 /// What a program's name begins with.
 const PREFIX: &str = "lite-engine-";
@@ -86,12 +87,4 @@ async fn program(State(offered): State<Offered>, Name(name): Name<String>) -> Re
         Some(program) => program.bytes.clone().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
