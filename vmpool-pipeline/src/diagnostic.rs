@@ -90,6 +90,18 @@ impl Report {
         }
     }
 
+    /// What was read, with the warnings; or all that was found, in the file's
+    /// order. What was not read is nothing, and its errors were told.
+    pub(crate) fn end<T>(mut self, read: Option<T>) -> Result<(T, Vec<Diagnostic>), Rejected> {
+        self.errors.sort_by_key(|error| error.place);
+        self.warnings.sort_by_key(|warning| warning.place);
+        let (errors, warnings) = (self.errors, self.warnings);
+        match read {
+            Some(read) if errors.is_empty() => Ok((read, warnings)),
+            _ => Err(Rejected { errors, warnings }),
+        }
+    }
+
     /// Whether further errors would not be kept.
     pub(crate) fn is_full(&self) -> bool {
         self.errors.len() >= Self::MOST

@@ -63,17 +63,8 @@ pub fn parse(
         dialect,
     };
     let file = file(&mut reader, name, text, variables);
-    let Report {
-        mut errors,
-        mut warnings,
-        ..
-    } = reader.report;
-    errors.sort_by_key(|error| error.place);
-    warnings.sort_by_key(|warning| warning.place);
-    match file {
-        Some(file) if errors.is_empty() => Ok(Parsed { file, warnings }),
-        _ => Err(Rejected { errors, warnings }),
-    }
+    let (file, warnings) = reader.report.end(file)?;
+    Ok(Parsed { file, warnings })
 }
 
 /// The programs that generate pipeline files, by the ending of the name.

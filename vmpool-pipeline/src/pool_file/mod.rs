@@ -156,19 +156,9 @@ pub fn parse_pool_file(name: &str, text: &str) -> Result<PoolFile, Rejected> {
         report: Report::new(name),
         dialect: Dialect::Drone,
     };
-    let pools = file(&mut reader, text).unwrap_or_default();
-    let Report {
-        mut errors,
-        mut warnings,
-        ..
-    } = reader.report;
-    errors.sort_by_key(|error| error.place);
-    warnings.sort_by_key(|warning| warning.place);
-    if errors.is_empty() {
-        Ok(PoolFile { pools, warnings })
-    } else {
-        Err(Rejected { errors, warnings })
-    }
+    let pools = file(&mut reader, text);
+    let (pools, warnings) = reader.report.end(pools)?;
+    Ok(PoolFile { pools, warnings })
 }
 
 fn file(r: &mut Reader, text: &str) -> Option<Vec<PoolSpec>> {
