@@ -5,7 +5,7 @@
 //! is not here is told as [`ErrorKind::Unknown`], with EC2's words.
 
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use vmpool_core::{ErrorKind, ProviderError};
+use vmpool_core::{ErrorKind, LaunchOutcome, ProviderError};
 
 /// The kind of failure that EC2's `code` stands for.
 pub fn kind_of(code: &str) -> ErrorKind {
@@ -157,6 +157,19 @@ where
     R: std::fmt::Debug,
 {
     Said(DisplayErrorContext(error).to_string())
+}
+
+/// A launch of `count` machines that was answered with no machine: refused,
+/// where it had no effect for certain, else unknown.
+pub(crate) fn not_launched(count: u32, why: ProviderError, had_no_effect: bool) -> LaunchOutcome {
+    let none = LaunchOutcome::default();
+    if had_no_effect {
+        let refused = vec![(count, why)];
+        LaunchOutcome { refused, ..none }
+    } else {
+        let unknown = Some((count, why));
+        LaunchOutcome { unknown, ..none }
+    }
 }
 
 /// The call had no effect for certain: EC2 answered so, or was never asked.

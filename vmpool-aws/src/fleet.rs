@@ -29,7 +29,7 @@ use vmpool_core::{
 };
 
 use crate::calls::whole;
-use crate::failure::{Said, failed, had_no_effect, kind_of};
+use crate::failure::{Said, failed, had_no_effect, kind_of, not_launched};
 use crate::request::{Offer, Request};
 use crate::run::{HOPS, groups};
 use crate::tags::{self, all};
@@ -44,11 +44,9 @@ const PAGE: i32 = 200;
 
 /// Launches `request` wherever EC2 finds it best.
 pub(crate) async fn launch(client: &Client, request: &Request) -> LaunchOutcome {
-    let none = LaunchOutcome::default();
     if let Err(error) = make_template(client, request).await {
         // Nothing was launched: a fleet comes only after its template.
-        let refused = vec![(request.count, error)];
-        return LaunchOutcome { refused, ..none };
+        return not_launched(request.count, error, true);
     }
     let sent = client
         .create_fleet()
@@ -70,13 +68,7 @@ pub(crate) async fn launch(client: &Client, request: &Request) -> LaunchOutcome 
         Ok(answer) => answered(request, &answer),
         Err(error) => {
             let why = failed(request.attempted(), &error);
-            if had_no_effect(&error) {
-                let refused = vec![(request.count, why)];
-                LaunchOutcome { refused, ..none }
-            } else {
-                let unknown = Some((request.count, why));
-                LaunchOutcome { unknown, ..none }
-            }
+            not_launched(request.count, why, had_no_effect(&error))
         }
     };
     if outcome.unknown.is_none() {

@@ -3,6 +3,7 @@
 use aws_sdk_ec2::Client;
 use vmpool_core::{LaunchOrder, LaunchOutcome};
 
+use crate::failure::not_launched;
 use crate::request::Request;
 use crate::{fleet, run};
 
@@ -10,12 +11,7 @@ use crate::{fleet, run};
 pub(crate) async fn launch(client: &Client, order: &LaunchOrder) -> LaunchOutcome {
     let request = match Request::of(order) {
         Ok(request) => request,
-        Err(error) => {
-            return LaunchOutcome {
-                refused: vec![(order.count, error)],
-                ..LaunchOutcome::default()
-            };
-        }
+        Err(error) => return not_launched(order.count, error, true),
     };
     match request.offers.as_slice() {
         [only] => run::run(client, &request, only).await,

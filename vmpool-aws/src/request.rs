@@ -60,10 +60,7 @@ impl Request {
         let offers = places.iter().filter(|place| place.market == market);
         let offers = offers.map(|place| Offer {
             machine_type: place.machine_type.to_string(),
-            zone: template.zone(&place.zone).cloned().unwrap_or(Zone {
-                name: String::new(),
-                subnet: None,
-            }),
+            zone: template.zone(&place.zone).cloned().unwrap_or_default(),
         });
         Ok(Self {
             tags: draft.tags.clone(),

@@ -11,7 +11,7 @@ use aws_sdk_ec2::types::{
 use vmpool_core::{ErrorKind, LaunchOutcome, Launched, Market, ProviderError};
 
 use crate::calls::{address_of, whole};
-use crate::failure::{Said, failed, had_no_effect};
+use crate::failure::{Said, failed, had_no_effect, not_launched};
 use crate::request::{Offer, Request};
 use crate::tags::specifications;
 use crate::template::{Disk, Machine};
@@ -65,14 +65,7 @@ pub(crate) async fn run(
         Ok(answer) => answered(request, offer, &answer),
         Err(error) => {
             let why = failed(request.attempted(), &error).at(request.place(offer));
-            let none = LaunchOutcome::default();
-            if had_no_effect(&error) {
-                let refused = vec![(request.count, why)];
-                LaunchOutcome { refused, ..none }
-            } else {
-                let unknown = Some((request.count, why));
-                LaunchOutcome { unknown, ..none }
-            }
+            not_launched(request.count, why, had_no_effect(&error))
         }
     }
 }

@@ -47,8 +47,8 @@ pub struct Machine {
     pub tags: BTreeMap<String, String>,
 }
 
-/// A zone and the subnet there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A zone and the subnet there; by default wherever EC2 puts it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Zone {
     /// `eu-west-1a`; empty where only the subnet is known.
     pub name: String,
@@ -122,12 +122,9 @@ pub struct Network {
 impl Template {
     /// All places where its machines can be, in the order of preference.
     pub(crate) fn places(&self) -> Vec<Place> {
-        let nowhere = [Zone {
-            name: String::new(),
-            subnet: None,
-        }];
+        let anywhere = [Zone::default()];
         let zones = if self.zones.is_empty() {
-            &nowhere[..]
+            &anywhere[..]
         } else {
             &self.zones
         };
