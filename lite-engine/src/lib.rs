@@ -16,6 +16,7 @@ pub mod compat;
 pub mod config;
 pub mod enrol;
 pub mod facts;
+mod fresh_file;
 pub mod holder;
 pub mod host;
 pub mod identity;

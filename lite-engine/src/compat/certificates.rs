@@ -5,10 +5,8 @@
 //! call the agent as the runner does. That is the scheme's weakness, and why
 //! nothing but the incumbent's own protocol is served under it.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -16,6 +14,8 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
+
+use crate::fresh_file;
 
 const ORGANIZATION: &str = "drone.vm.generated";
 const LASTS: Duration = Duration::days(1080);
@@ -114,7 +114,8 @@ impl Certificates {
             ("server-key.pem", &*self.leaf_key),
         ] {
             let path = folder.join(name);
-            write_private(&path, pem.as_bytes())
+            fresh_file::replace(&path, pem.as_bytes())
+                .map(drop)
                 .map_err(|source| CertificatesError::Write { path, source })?;
         }
         Ok(())
@@ -147,19 +148,4 @@ fn failed(what: &'static str) -> impl FnOnce(rcgen::Error) -> CertificatesError 
         what,
         reason: error.to_string(),
     }
-}
-
-/// A new file in the place of an earlier one, whose readers it would have.
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)
 }

@@ -4,12 +4,14 @@
 //! comes in the place of an earlier one; a link that is there is replaced and
 //! not followed.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use vmpool_proto::incumbent::{File, SetupRequest};
+
+use crate::fresh_file;
 
 /// Permissions of a file for which the request names none.
 const USUAL_MODE: u32 = 0o644;
@@ -41,7 +43,8 @@ pub(super) fn prepare(setup: &SetupRequest) -> Result<(), FilesError> {
         })?;
     }
     if let Some((path, content)) = netrc(setup) {
-        replace(&path, content.as_bytes(), 0o600).map_err(|source| FilesError {
+        let made = fresh_file::replace(&path, content.as_bytes());
+        made.map(drop).map_err(|source| FilesError {
             field: "envs.DRONE_PERSIST_CREDS".into(),
             path,
             source,
@@ -77,29 +80,15 @@ fn write(file: &File) -> io::Result<()> {
     };
     if !file.is_dir {
         make_dirs(path.parent().unwrap_or(path))?;
-        return replace(path, file.data.as_bytes(), mode);
+        let content = file.data.as_bytes();
+        let made = fresh_file::replace(path, content)?;
+        return made.set_permissions(Permissions::from_mode(mode));
     }
     if path.is_dir() {
         return Ok(());
     }
     make_dirs(path)?;
     fs::set_permissions(path, Permissions::from_mode(mode))
-}
-
-/// A new file; an earlier one is not written to, whoever may have it open.
-fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)?;
-    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// Makes the directory and its missing parents, for everybody to write to, as

@@ -9,10 +9,10 @@
 //! The agent's process becomes that program, so that whoever watches the one
 //! watches the other. It makes its port itself.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::DirBuilder;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use vmpool_core::SecretBytes;
 
 use super::request::secret_bytes;
+use crate::fresh_file;
 
 /// The folder of what it is given, on the machine's disk.
 const FOLDER: &str = "incumbent";
@@ -64,9 +65,9 @@ impl Program {
             _ => {}
         }
         let path = |name: &str| folder.join(name);
-        private(&path("ca-cert.pem"), self.ca_pem.as_bytes())?;
-        private(&path("server-cert.pem"), self.cert_pem.as_bytes())?;
-        private(&path("server-key.pem"), self.key_pem.expose())?;
+        fresh_file::replace(&path("ca-cert.pem"), self.ca_pem.as_bytes())?;
+        fresh_file::replace(&path("server-cert.pem"), self.cert_pem.as_bytes())?;
+        fresh_file::replace(&path("server-key.pem"), self.key_pem.expose())?;
         let mut settings = format!("SERVER_HTTPS_BIND={address}\nSKIP_PREPARE_SERVER=true\n");
         for (key, prefix, name) in [
             ("SERVER_CLIENT_CERT_FILE", "", "ca-cert.pem"),
@@ -85,22 +86,7 @@ impl Program {
             settings.extend([key, "='", prefix, text, "'\n"]);
         }
         let file = path("env");
-        private(&file, settings.as_bytes())?;
+        fresh_file::replace(&file, settings.as_bytes())?;
         Ok(file)
     }
-}
-
-/// A new file in the place of an earlier one.
-fn private(path: &Path, content: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)
 }
