@@ -221,6 +221,7 @@ mod tests {
         let note = NoteError::Journal {
             stage: of,
             reason: why,
+            in_doubt: false,
         };
         let (of, why) = (stage(), reason());
         let attach = AttachError::Journal {

@@ -16,13 +16,30 @@ impl Shared {
     pub(super) async fn note(&self, id: &StageId, event: StageEvent) -> Result<(), NoteError> {
         if let StageEvent::End(end) = event {
             let ended = self.end_stage(id, "the stage ended", end).await;
-            return ended.map_err(|e| NoteError::Journal {
-                stage: e.stage,
-                reason: e.reason,
-            });
+            return ended.map_err(|e| unwritten(id, e.reason));
         }
+        let mut in_doubt = false;
+        let noted = self.note_event(id, &event, &mut in_doubt).await;
+        noted.map_err(|error| match error {
+            // Whatever keeps it from being noted now: it may be written.
+            error if in_doubt => NoteError::Journal {
+                stage: id.clone(),
+                reason: error.to_string(),
+                in_doubt,
+            },
+            error => error,
+        })
+    }
+
+    /// Sets `in_doubt` where a write was begun that may be made after all.
+    async fn note_event(
+        &self,
+        id: &StageId,
+        event: &StageEvent,
+        in_doubt: &mut bool,
+    ) -> Result<(), NoteError> {
         for _ in 0..MOST_SWAPS {
-            let Some((row, origin, step)) = self.stage_and_step(id, &event) else {
+            let Some((row, origin, step)) = self.stage_and_step(id, event) else {
                 match self.attach(id).await {
                     // Its claim came into the book meanwhile.
                     Ok(_) => continue,
@@ -33,7 +50,7 @@ impl Shared {
                 stage: id.clone(),
                 reason,
             };
-            let state = stage::next(&row.state, &event).map_err(|e| refused(e.to_string()))?;
+            let state = stage::next(&row.state, event).map_err(|e| refused(e.to_string()))?;
             let mut changes = Vec::with_capacity(1);
             let mut stage = None;
             let prepared = state != row.state && state == StageState::Prepared;
@@ -45,12 +62,12 @@ impl Shared {
                     version,
                     ..(*row).clone()
                 });
-                changes.push(Change::new(after.clone(), what, cause(&event)));
+                changes.push(Change::new(after.clone(), what, cause(event)));
                 stage = Some(after);
             }
-            let step = next_step(id, &event, step.as_deref()).map_err(refused)?;
+            let step = next_step(id, event, step.as_deref()).map_err(refused)?;
             if let Some((step, what)) = &step {
-                changes.push(Change::new(step.clone(), what, cause(&event)));
+                changes.push(Change::new(step.clone(), what, cause(event)));
             }
             if changes.is_empty() {
                 return Ok(());
@@ -74,26 +91,15 @@ impl Shared {
                     }
                     return Ok(());
                 }
-                Err(CommitError::Conflict { .. } | CommitError::Ambiguous { .. }) => {
-                    let failed = |error: JournalError| NoteError::Journal {
-                        stage: id.clone(),
-                        reason: error.to_string(),
-                    };
+                Err(error @ (CommitError::Conflict { .. } | CommitError::Ambiguous { .. })) => {
+                    *in_doubt |= matches!(error, CommitError::Ambiguous { .. });
+                    let failed = |error: JournalError| unwritten(id, error.to_string());
                     self.reload_stage(id).await.map_err(failed)?;
                 }
-                Err(error) => {
-                    return Err(NoteError::Journal {
-                        stage: id.clone(),
-                        reason: error.to_string(),
-                    });
-                }
+                Err(error) => return Err(unwritten(id, error.to_string())),
             }
         }
-        let reason = "the row changes all the time".to_owned();
-        Err(NoteError::Journal {
-            stage: id.clone(),
-            reason,
-        })
+        Err(unwritten(id, "the row changes all the time".to_owned()))
     }
 
     fn stage_and_step(
@@ -130,6 +136,14 @@ impl Shared {
             }
         }
         Ok(())
+    }
+}
+
+fn unwritten(stage: &StageId, reason: String) -> NoteError {
+    NoteError::Journal {
+        stage: stage.clone(),
+        reason,
+        in_doubt: false,
     }
 }
 

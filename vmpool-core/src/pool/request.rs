@@ -185,6 +185,9 @@ pub enum NoteError {
         stage: StageId,
         /// What the journal said.
         reason: String,
+        /// It may have taken it all the same, or may yet: the same event, noted
+        /// again until that succeeds or is refused, makes it certain.
+        in_doubt: bool,
     },
 }
 
@@ -193,7 +196,11 @@ impl From<AttachError> for NoteError {
         match error {
             AttachError::Unknown { stage } => Self::Unknown { stage },
             AttachError::Over { stage, reason } => Self::Over { stage, reason },
-            AttachError::Journal { stage, reason } => Self::Journal { stage, reason },
+            AttachError::Journal { stage, reason } => Self::Journal {
+                stage,
+                reason,
+                in_doubt: false,
+            },
         }
     }
 }

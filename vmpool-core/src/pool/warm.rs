@@ -21,7 +21,7 @@ use super::{
     TryAcquireError,
 };
 use crate::account::Breaker;
-use crate::id::{StageId, Term};
+use crate::id::{MachineId, StageId, Term};
 use crate::machine::MachineState;
 use crate::reconcile::ADOPTED;
 use crate::stage::StageEvent;
@@ -137,6 +137,16 @@ impl WarmPool {
         !machines
             .iter()
             .any(|machine| machine.state == MachineState::Booting && machine.cause == ADOPTED)
+    }
+
+    /// The state of a machine that is on its way out, or gone.
+    pub(crate) fn leaving(&self, id: &MachineId) -> Option<MachineState> {
+        let book = self.shared.book.lock();
+        let state = book
+            .machine(id)
+            .map_or(MachineState::Gone, |entry| entry.row.state);
+        let leaves = matches!(state, MachineState::Draining | MachineState::Terminating);
+        (leaves || !state.occupies_slot()).then_some(state)
     }
 
     /// What happens from now on.

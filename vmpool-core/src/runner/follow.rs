@@ -13,7 +13,7 @@
 //! stage has ended. The follower's end never ends the step.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -23,7 +23,7 @@ use super::reign::{PAUSE, Reign};
 use super::stages::{Phase, StageEntry, StepEntry, Told};
 use crate::clock::Timestamp;
 use crate::executor::{ExecutorError, LogSink};
-use crate::pool::{Lease, Pool as _};
+use crate::pool::{Lease, NoteError, Pool as _};
 use crate::stage::StageEvent;
 use crate::step::{StepOutcome, StepStatus};
 
@@ -47,13 +47,20 @@ struct Follower {
     reign: Arc<Reign>,
     stage: Arc<StageEntry>,
     step: Arc<StepEntry>,
+    /// The agent may have the step: it was found, or handed to the executor.
+    begun: AtomicBool,
 }
 
 impl Follower {
     fn new(reign: Arc<Reign>, stage: Arc<StageEntry>, step: Arc<StepEntry>) -> Self {
         stage.begin_following();
         reign.followed.fetch_add(1, Ordering::Relaxed);
-        Self { reign, stage, step }
+        Self {
+            begun: AtomicBool::new(step.was_sent()),
+            reign,
+            stage,
+            step,
+        }
     }
 
     async fn follow(&self) {
@@ -69,7 +76,7 @@ impl Follower {
                 Err(error) => return self.refuse(error.into()),
             },
             () = self.cancel_at_the_end() => return,
-            why = self.stage.lost() => self.lose(&why, true).await,
+            why = self.stage.lost() => self.lose(&why, self.begun.load(Ordering::Relaxed)).await,
         };
         let outcome = self.write_down(outcome).await;
         self.step.tell(Told::Ended(outcome));
@@ -82,12 +89,27 @@ impl Follower {
     }
 
     /// Writes down that the step is about to be sent, before it is.
+    ///
+    /// While it is in doubt whether that is written, it is written on, though
+    /// who asked is told: a step that the journal has as sent and that nobody
+    /// follows would never end. It is begun only if it is asked for again.
     async fn send(&self) -> Result<(), RunnerError> {
         let hash = self.step.hash().unwrap_or_default();
         let step = self.step.id.clone();
         let sent = StageEvent::StepSent { step, hash };
-        let id = &self.stage.id;
-        self.reign.pool.note(id, sent).await?;
+        let mut in_doubt = false;
+        while let Err(error) = self.reign.pool.note(&self.stage.id, sent.clone()).await {
+            match error {
+                NoteError::Journal { in_doubt: true, .. } => in_doubt = true,
+                NoteError::Journal { .. } if in_doubt => {}
+                // Its stage is over. Its end is written down, whether it was sent or not.
+                _ if in_doubt => break,
+                error => return Err(error.into()),
+            }
+            self.step.content.send_replace(None);
+            self.step.tell(Told::Trouble(error.into()));
+            tokio::time::sleep(PAUSE).await;
+        }
         self.step.now_sent();
         Ok(())
     }
@@ -166,7 +188,10 @@ impl Follower {
         let open = *self.stage.phase.borrow() == Phase::Open;
         let content = self.step.content.borrow().clone();
         match content.filter(|_| open) {
-            Some(content) => executor.run(lease, &content, log).await,
+            Some(content) => {
+                self.begun.store(true, Ordering::Relaxed);
+                executor.run(lease, &content, log).await
+            }
             None => executor.attach(lease, &self.step.id, log).await,
         }
     }
@@ -209,9 +234,13 @@ impl Follower {
         }
     }
 
-    /// Its end can't be learned any more. Where there may have been more of its
-    /// log, the log says so.
+    /// Its end can't be learned any more: the one that stands is written down
+    /// already, or it is lost. Where there may have been more of its log, the
+    /// log says so.
     async fn lose(&self, why: &str, gap: bool) -> StepOutcome {
+        if let Some(stands) = self.written_down().await {
+            return stands;
+        }
         let reason = format!("the stage ended before the step's end was known: {why}");
         let step = &self.step.id;
         let said = async {
@@ -229,6 +258,18 @@ impl Follower {
             status: StepStatus::Lost { reason },
             started_at: self.begun().await,
             ended_at: self.now(),
+        }
+    }
+
+    /// Its end as another follower has written it down, before this one found
+    /// the step in an answer that was older than that.
+    async fn written_down(&self) -> Option<StepOutcome> {
+        loop {
+            match self.reign.end_of(&self.stage.id, &self.step.id).await {
+                Ok(end) => return end,
+                Err(error) => self.reign.trouble(error.to_string()),
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -250,7 +291,7 @@ impl Follower {
         loop {
             match self
                 .reign
-                .note_end(&self.stage.id, &self.step.id, &outcome)
+                .note_end(&self.stage.id, &self.step, &outcome)
                 .await
             {
                 Ok(stands) => return stands,

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use super::reign::Reign;
+use super::stages::StepEntry;
 use crate::clock::Timestamp;
-use crate::id::{StageId, StepId};
-use crate::journal::{Batch, Change, CommitError, RowKey, StepRow};
+use crate::id::{StageId, StepId, Version};
+use crate::journal::{Batch, Change, CommitError, JournalError, RowKey, StepRow};
 use crate::pool::{NoteError, Pool as _};
 use crate::stage::StageEvent;
 use crate::step::StepOutcome;
@@ -25,11 +26,11 @@ impl Reign {
     pub(super) async fn note_end(
         &self,
         stage: &StageId,
-        step: &StepId,
+        step: &StepEntry,
         outcome: &StepOutcome,
     ) -> Result<StepOutcome, String> {
         let ended = StageEvent::StepEnded {
-            step: step.clone(),
+            step: step.id.clone(),
             outcome: outcome.clone(),
         };
         match self.pool.note(stage, ended).await {
@@ -48,29 +49,45 @@ impl Reign {
         first.unwrap_or_else(|| self.parts.clock.now())
     }
 
-    async fn note_late_end(
+    /// A step's end, where the journal has it.
+    pub(super) async fn end_of(
         &self,
         stage: &StageId,
         step: &StepId,
+    ) -> Result<Option<StepOutcome>, JournalError> {
+        let record = self.parts.journal.stage(stage).await?;
+        let mut steps = record.into_iter().flat_map(|record| record.steps);
+        let row = steps.find(|row| row.id == *step);
+        Ok(row.and_then(|row| row.outcome.clone()))
+    }
+
+    async fn note_late_end(
+        &self,
+        stage: &StageId,
+        step: &StepEntry,
         outcome: &StepOutcome,
     ) -> Result<StepOutcome, String> {
         let journal = &self.parts.journal;
         let record = journal.stage(stage).await.map_err(|e| e.to_string())?;
-        let steps = record.map(|record| record.steps).unwrap_or_default();
-        let Some(row) = steps.into_iter().find(|row| row.id == *step) else {
-            // Forgotten with its stage, long ago: there is nobody to ask for it.
+        let Some(record) = record else {
+            // Forgotten, long ago: there is nobody to ask for it.
             return Ok(outcome.clone());
         };
-        if let Some(stands) = &row.outcome {
+        let row = record.steps.into_iter().find(|row| row.id == step.id);
+        if let Some(stands) = row.as_ref().and_then(|row| row.outcome.as_ref()) {
             return Ok(stands.clone());
         }
         if !*self.may_write.borrow() {
             return Err("the pool's lease was not renewed in time".to_owned());
         }
         let after = Arc::new(StepRow {
+            stage: stage.clone(),
+            id: step.id.clone(),
+            hash: row.as_ref().map_or_else(|| step.hash(), |row| row.hash),
             outcome: Some(outcome.clone()),
-            version: row.version.next(),
-            ..(*row).clone()
+            // Without a row, it is in doubt whether its being sent was written:
+            // that can't be written any more once this is.
+            version: row.map_or(Version(1), |row| row.version.next()),
         });
         let batch = Batch {
             at: self.parts.clock.now(),

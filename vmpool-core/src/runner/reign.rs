@@ -20,13 +20,14 @@ use super::parts::{RunnerParts, Sharing};
 use super::settling::Settling;
 use super::stages::{Phase, StageEntry, StepEntry, Told};
 use super::troubles::Troubles;
+use crate::executor::ExecutorError;
 use crate::id::{PoolName, StageId, Term};
 use crate::journal::{JournalError, MachineRow, StageRecord};
 use crate::link::Health;
 use crate::machine::MachineState;
 use crate::map::Map;
 use crate::pool::{AttachError, Heard, Lease, Origin, Pool as _, PoolEvent, PoolEvents, WarmPool};
-use crate::stage::StageState;
+use crate::stage::{StageError, StageState};
 
 /// What can't be done now is tried again this much later.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
@@ -119,10 +120,19 @@ impl Reign {
                 done => return done,
             },
         };
-        if self.is_taken().await {
-            return Err(not_ours());
-        }
-        Err(refused)
+        let taken = match &refused {
+            RunnerError::Stage(StageError::Executor(ExecutorError::Refused { .. })) => {
+                self.obeys_another().await
+            }
+            _ => self.is_taken().await,
+        };
+        Err(if taken { not_ours() } else { refused })
+    }
+
+    /// As [`Reign::is_taken`], where an agent refused because of a higher term:
+    /// while the lease could not be renewed, the agent knows better.
+    pub(super) async fn obeys_another(&self) -> bool {
+        self.is_taken().await || !*self.may_write.borrow()
     }
 
     /// A refusal may mean that the pool is another's by now. Waits until that
@@ -265,8 +275,14 @@ impl Reign {
         if let Some(record) = journal.stage(id).await?
             && record.stage.pool == self.name
         {
-            let machine = journal.machine(&record.stage.machine).await?;
-            self.take_in(record, machine.as_deref());
+            let machine = record.stage.machine.clone();
+            let row = journal.machine(&machine).await?;
+            let entry = self.take_in(record, row.as_deref());
+            // The answers may be old: what was told since they were given found
+            // nobody here.
+            if let Some(state) = self.pool.leaving(&machine) {
+                self.machine_is(state, &entry.id, "the stage has ended");
+            }
         }
         Ok(())
     }

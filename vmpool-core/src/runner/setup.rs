@@ -119,7 +119,7 @@ impl Reign {
             // Another setup of the same stage was the first.
             ExecutorError::Conflict { .. } => true,
             // Under another term the machine is another runner's to give up.
-            ExecutorError::Refused { .. } => self.is_taken().await,
+            ExecutorError::Refused { .. } => self.obeys_another().await,
             _ => false,
         };
         if !kept {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{
     Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, MemoryJournal,
@@ -21,12 +22,17 @@ pub(crate) enum Way {
     Away,
     /// No call is answered, as for a process that is stopped.
     Hangs,
+    /// What is written gets stuck on its way, and nobody can say whether it was
+    /// made: [`Gate::deliver`] makes it. Nothing can be read.
+    InDoubt,
 }
 
 /// A runner's way to the journal.
 pub(crate) struct Gate {
     rows: Arc<MemoryJournal>,
     way: watch::Sender<Way>,
+    stuck: Mutex<Vec<Batch>>,
+    held_back: Mutex<Option<(MachineId, oneshot::Receiver<()>)>>,
     compactions: AtomicU64,
 }
 
@@ -35,12 +41,35 @@ impl Gate {
         Arc::new(Self {
             rows: rows.clone(),
             way: watch::Sender::new(Way::Open),
+            stuck: Mutex::default(),
+            held_back: Mutex::default(),
             compactions: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn set(&self, way: Way) {
         self.way.send_replace(way);
+    }
+
+    /// Makes the writes that got stuck, unless something speaks against it by now.
+    pub(crate) async fn deliver(&self) {
+        let stuck = std::mem::take(&mut *self.stuck.lock());
+        for batch in stuck {
+            let _ = self.rows.commit(batch).await;
+        }
+    }
+
+    /// The next answer about the machine comes only when the sender says so, as
+    /// it was when it was asked for.
+    pub(crate) fn hold_back(&self, machine: &MachineId) -> oneshot::Sender<()> {
+        let (sender, until) = oneshot::channel();
+        *self.held_back.lock() = Some((machine.clone(), until));
+        sender
+    }
+
+    /// An answer is held back.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.held_back.lock().is_none()
     }
 
     /// How often it was asked to forget what is old.
@@ -108,6 +137,10 @@ impl Journal for Gate {
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         if let Err(error) = self.pass().await {
             let reason = error.reason;
+            if *self.way.borrow() == Way::InDoubt {
+                self.stuck.lock().push(batch);
+                return Err(CommitError::Ambiguous { reason });
+            }
             return Err(CommitError::Unavailable { reason });
         }
         self.rows.commit(batch).await
@@ -120,7 +153,12 @@ impl Journal for Gate {
 
     async fn machine(&self, id: &MachineId) -> Result<Option<Arc<MachineRow>>, JournalError> {
         self.pass().await?;
-        self.rows.machine(id).await
+        let answer = self.rows.machine(id).await;
+        let held_back = self.held_back.lock().take_if(|(of, _)| of == id);
+        if let Some((_, until)) = held_back {
+            let _ = until.await;
+        }
+        answer
     }
 
     async fn stage(&self, id: &StageId) -> Result<Option<StageRecord>, JournalError> {

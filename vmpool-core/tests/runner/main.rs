@@ -3,6 +3,7 @@
 mod ends;
 mod gate;
 mod harness;
+mod in_doubt;
 mod journal_away;
 mod life;
 mod many;

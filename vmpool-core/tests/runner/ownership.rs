@@ -152,6 +152,41 @@ async fn p2_who_is_refused_by_an_agent_that_obeys_another_is_sent_to_that_runner
 }
 
 #[tokio::test(start_paused = true)]
+async fn p4_who_is_refused_by_an_agent_that_obeys_another_is_not_told_so_while_the_journal_is_away()
+{
+    let world = World::new(1, 3);
+    let (one, two) = (world.shared("one").await, world.shared("two").await);
+    one.setup("build-1").await;
+    one.begin(&world, "build-1", "make").await;
+    one.gate.set(Way::Hangs);
+    let opened = world.logs.opened(&stage("build-1"), &"make".into());
+    let attached = || world.logs.opened(&stage("build-1"), &"make".into()) > opened;
+    eventually(|| format!("owner: {:?}", two.owner()), attached).await;
+    // The new owner ends too, and nobody can say whose the pool is.
+    two.runner.hand_over().await;
+    one.gate.set(Way::Away);
+    let refused = one.runner.cancel(&stage("build-1"), &"make".into()).await;
+    assert!(
+        matches!(refused, Err(RunnerError::NotOurs { .. })),
+        "{refused:?}"
+    );
+    one.gate.set(Way::Open);
+    let again = async {
+        loop {
+            match one.try_step("build-1", "make").await {
+                Ok(outcome) => return outcome,
+                Err(RunnerError::NotOurs { .. }) => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(again.await.status, exited(0));
+    world.end(one).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn p4_who_waits_for_a_step_is_sent_to_the_new_owner() {
     let world = World::new(1, 3);
     let (one, two) = (world.shared("one").await, world.shared("two").await);

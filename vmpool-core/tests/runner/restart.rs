@@ -203,6 +203,34 @@ async fn p10_a_step_whose_machine_was_lost_unseen_ends_though_nobody_asks_for_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn p4_a_stage_that_was_over_when_an_old_answer_tells_of_it_stays_over() {
+    let mut world = World::new(0, 3);
+    let at = world.runner().await;
+    let lease = at.setup("build-1").await;
+    at.begin(&world, "build-1", "make").await;
+    drop(at);
+    // The journal is lost, and no agent tells anything before there is a trap.
+    world.rows = Arc::new(MemoryJournal::new());
+    world.agents.never_answer(true);
+    let at = world.runner().await;
+    let answer = at.gate.hold_back(lease.machine_id());
+    world.agents.never_answer(false);
+    let show = || "nobody reads the stage in".to_owned();
+    eventually(show, || at.gate.holds_back()).await;
+    assert_one_run(&world, &at).await;
+    at.destroy("build-1").await;
+    gone(&world, &lease).await;
+    answer.send(()).expect("somebody waits for it");
+    // Meanwhile it is heard.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let again = timeout(Duration::from_mins(5), assert_one_run(&world, &at)).await;
+    again.expect("the result is known");
+    let gaps = world.logs.gaps(&stage("build-1"), &"make".into());
+    assert!(gaps.is_empty(), "its log is whole: {gaps:?}");
+    world.end(at).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn p9_a_stage_that_is_known_is_answered_for_while_other_machines_are_not_heard_yet() {
     let mut world = World::new(2, 3);
     let at = world.runner().await;

@@ -117,7 +117,7 @@ impl Client {
         if matches!(self.destroy(asking).await, Err(Stop::Vanish)) {
             return BuildEnd::Vanished;
         }
-        if self.build.manners.asks_again && told.is_none() {
+        if self.build.manners.asks_again && told.is_none() && self.is_known_to_be_over().await {
             tokio::select! {
                 biased;
                 // Nobody knows any more what was over then.
@@ -129,6 +129,18 @@ impl Client {
             Some(told) => BuildEnd::Told(Some(lease.machine_id().clone()), told),
             None => BuildEnd::Done,
         }
+    }
+
+    /// The journal has the stage's end. Only where it was lost with all that had
+    /// ended before, it does not, and nobody can know: who asks for such a stage
+    /// is given a machine as for a new one.
+    async fn is_known_to_be_over(&self) -> bool {
+        let record = self.world.journal.rows().stage(&self.build.stage).await;
+        let known = record.ok().flatten().is_some();
+        if !known && self.world.journal.lost_for().is_none() {
+            self.wrong("P5", "the journal has forgotten it");
+        }
+        known
     }
 
     /// The machine that the journal has for the stage.

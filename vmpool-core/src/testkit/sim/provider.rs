@@ -11,7 +11,7 @@ use super::cloud::WINDOW;
 use super::life::Life;
 use super::world::World;
 use crate::clock::Timestamp;
-use crate::id::{MachineId, Owner};
+use crate::id::{MachineId, Owner, PoolName, Term};
 use crate::journal::Journal;
 use crate::machine::MachineState;
 use crate::provider::{
@@ -33,13 +33,14 @@ pub(super) struct SimProvider {
 struct Heard {
     /// Until when calls of a kind shall not be made, and how many were since.
     throttled: BTreeMap<&'static str, (Timestamp, u32)>,
-    /// So many times, that a launch can't work.
-    broken: u32,
+    /// So many times, that a launch can't work, in each reign over a pool: who
+    /// takes a pool does not know what was tried before.
+    broken: BTreeMap<(PoolName, Term), u32>,
 }
 
 /// Calls that may have been let through already when the provider throttles.
 const UNDER_WAY: u32 = 2;
-/// Launches of a pool that can't work: those that were under way at once.
+/// Launches of a pool that can't work, in one reign: those that were under way at once.
 const MOST_BROKEN: u32 = 2;
 
 /// What becomes of a call, other than being carried out and answered.
@@ -86,24 +87,32 @@ impl SimProvider {
 
     /// The runner hears of a refusal.
     fn hears(&self, call: &'static str, kind: ErrorKind) {
+        if let ErrorKind::Throttled {
+            retry_after: Some(span),
+        } = kind
+        {
+            let until = self.world.clock.now().after(span);
+            self.heard.lock().throttled.insert(call, (until, 0));
+        }
+    }
+
+    /// The runner hears that what it ordered can't work (P8).
+    async fn hears_broken(&self, order: &LaunchOrder) {
+        let pool = self.world.cloud.pool_of(order);
+        let now = self.world.clock.now();
+        let pools = self.world.journal.rows().pools(now).await;
+        let mut pools = pools.unwrap_or_default().into_iter();
+        let Some(ruled) = pools.find(|ruled| Some(&ruled.pool) == pool.as_ref()) else {
+            return;
+        };
         let mut heard = self.heard.lock();
-        match kind {
-            ErrorKind::Throttled {
-                retry_after: Some(span),
-            } => {
-                let until = self.world.clock.now().after(span);
-                heard.throttled.insert(call, (until, 0));
-            }
-            ErrorKind::BadSpec => {
-                heard.broken += 1;
-                if heard.broken > MOST_BROKEN {
-                    let (runner, times) = (self.life.name(), heard.broken);
-                    self.world.trace.wrong(format_args!(
-                        "P8: {runner} launches what can't work {times} times"
-                    ));
-                }
-            }
-            _ => {}
+        let times = heard.broken.entry((ruled.pool, ruled.term)).or_default();
+        *times += 1;
+        if *times > MOST_BROKEN {
+            let runner = self.life.name();
+            self.world.trace.wrong(format_args!(
+                "P8: {runner} launches what can't work {times} times"
+            ));
         }
     }
 
@@ -313,6 +322,9 @@ impl Provider for SimProvider {
         let outcome = self.life.effect(outcome).await;
         for (_, error) in &outcome.refused {
             self.hears("launch", error.kind);
+            if error.kind == ErrorKind::BadSpec {
+                self.hears_broken(order).await;
+            }
         }
         let heard = format!(
             "{} machines, {} refusals, {} unknown",
