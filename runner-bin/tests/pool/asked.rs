@@ -71,7 +71,10 @@ async fn a_runner_and_after_it_its_journal_tell_the_same_story() {
     let fares = vmpool(&["explain", &machine, "--runner", &url]).await;
     let now = fares.out.lines().find(|line| line.contains(" now "));
     let now = now.unwrap_or_else(|| panic!("{fares:?}"));
-    assert!(now.contains("processors") && now.contains(" of memory"), "{now}");
+    assert!(
+        now.contains("processors") && now.contains(" of memory"),
+        "{now}"
+    );
     let live = vmpool(&["pool", "ledger", "--runner", &url, "--json"]).await;
     assert_eq!(live.code, 0, "{live:?}");
     let lines = live.lines();

@@ -1,4 +1,4 @@
-use vmpool_pipeline::{Dialect, Facts, parse};
+use vmpool_pipeline::{Dialect, Facts, Variables, parse};
 
 use super::*;
 
