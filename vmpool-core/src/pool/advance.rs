@@ -13,7 +13,7 @@ use super::keeper::JOURNAL_PAUSE;
 use super::shared::{ReadyMachine, Shared};
 use super::{Origin, PoolEvent, ReleaseError, notice};
 use crate::id::{MachineId, StageId};
-use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, StageRow};
+use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, StageRecord, StageRow};
 use crate::link::Health;
 use crate::machine::{self, Effect, MachineEvent, MachineState};
 use crate::stage::{self, StageEnd, StageEvent};
@@ -239,13 +239,8 @@ impl Shared {
         let unreadable = |error: JournalError| CommitError::Unavailable {
             reason: error.to_string(),
         };
-        let journal = &self.parts.journal;
-        let Some(row) = journal.machine(id).await.map_err(unreadable)? else {
+        let Some((row, record)) = self.read_both(id).await.map_err(unreadable)? else {
             return Ok(None);
-        };
-        let record = match &row.stage {
-            Some(stage) => journal.stage(stage).await.map_err(unreadable)?,
-            None => None,
         };
         let (changed, followers) = {
             let mut book = self.book.lock();
@@ -289,6 +284,29 @@ impl Shared {
             },
         );
         Ok(Some(row))
+    }
+
+    /// A machine and its stage. The stage's end is written together with the
+    /// machine's way out: where only the stage's answer tells of it, the
+    /// machine's is older, and is asked for again.
+    async fn read_both(
+        &self,
+        id: &MachineId,
+    ) -> Result<Option<(Arc<MachineRow>, Option<StageRecord>)>, JournalError> {
+        let journal = &self.parts.journal;
+        let Some(row) = journal.machine(id).await? else {
+            return Ok(None);
+        };
+        let record = match &row.stage {
+            Some(stage) => journal.stage(stage).await?,
+            None => None,
+        };
+        let ended = record.as_ref().is_some_and(|it| it.stage.state.is_ended());
+        if ended && row.state == MachineState::Claimed {
+            let newer = journal.machine(id).await?;
+            return Ok(newer.map(|row| (row, record)));
+        }
+        Ok(Some((row, record)))
     }
 
     /// Drains a machine, until that is written down. One that is on its way out

@@ -17,6 +17,9 @@ use crate::stage::{StageEnd, StageState};
 
 /// After a journal that took no write, work is tried again this much later.
 pub(super) const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
+/// A stage that is not prepared at the pool's start has at least so long: while
+/// nobody was there, nobody could prepare it, and its caller asks again.
+const ASKS_AGAIN: Duration = Duration::from_secs(30);
 
 impl Shared {
     /// The keeper's loop.
@@ -177,7 +180,8 @@ impl Shared {
         drop(followers);
     }
 
-    fn has(&self, machine: &MachineId, stage: &StageId) -> bool {
+    /// The machine is that stage's.
+    pub(super) fn has(&self, machine: &MachineId, stage: &StageId) -> bool {
         self.book.lock().machine(machine).is_some_and(|entry| {
             entry.row.state == MachineState::Claimed && entry.row.stage.as_ref() == Some(stage)
         })
@@ -209,6 +213,7 @@ impl Shared {
     /// Goes on with what the journal knows, at the pool's start.
     pub(super) fn resume(self: &Arc<Self>, rows: PoolRows) {
         let prepare = self.config.deadlines.prepare;
+        let soonest = self.now().after(ASKS_AGAIN.min(prepare));
         {
             let mut book = self.book.lock();
             book.blank = rows.orders.is_empty() && rows.machines.is_empty();
@@ -221,7 +226,7 @@ impl Shared {
             // What is left to do of those that have ended is their steps' followers'.
             let going_on = |record: &StageRecord| !record.stage.state.is_ended();
             for record in rows.stages.into_iter().filter(going_on) {
-                let by = record.stage.claimed_at.after(prepare);
+                let by = record.stage.claimed_at.after(prepare).max(soonest);
                 let id = record.stage.id.clone();
                 if record.stage.state != StageState::Prepared {
                     book.watch_prepare(id.clone(), by);

@@ -118,6 +118,15 @@ impl Shared {
     /// Reads a stage back into the book, if it is still there.
     pub(super) async fn reload_stage(&self, id: &StageId) -> Result<(), JournalError> {
         if let Some(record) = self.parts.journal.stage(id).await? {
+            let machine = &record.stage.machine;
+            // Its machine's way out was written with its end, and is read back too.
+            if record.stage.state.is_ended() && self.has(machine, id) {
+                let read = self.reload(machine).await;
+                return read.map(drop).map_err(|error| JournalError {
+                    attempted: format!("read machine {machine} of stage {id} back"),
+                    reason: error.to_string(),
+                });
+            }
             let mut book = self.book.lock();
             // One that has ended meanwhile stays ended.
             if book.stage(id).is_none() {

@@ -155,23 +155,41 @@ impl Shared {
             match self.begin(source, crown()).await {
                 Ok(begun) => break begun,
                 Err(error) => {
-                    let name = &source.config.name;
-                    let text = format!("{error}: {}", error.source);
-                    self.troubles.tell(Some(name), text);
-                    if let Some(first) = first.take() {
-                        let _ = first.send(Err(error.into()));
+                    if self.is_over(error, first) {
                         return;
                     }
                 }
             }
             tokio::time::sleep(PAUSE).await;
         };
+        // From here on the pool writes. It is not begun anew under the same term:
+        // that one would not know of what this one still has on its way.
+        while let Err(source) = reign.resume().await {
+            let pool = reign.name.clone();
+            if self.is_over(StartError { pool, source }, first) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
         self.stands(index, Standing::Ours(reign.clone()));
         if let Some(first) = first.take() {
             let _ = first.send(Ok(()));
         }
         reign.listen(events, || self.changed()).await;
         std::future::pending::<()>().await;
+    }
+
+    /// A pool could not be begun. True where the runner does not start for that;
+    /// else it is tried again.
+    fn is_over(&self, error: StartError, first: &mut First) -> bool {
+        let text = format!("{error}: {}", error.source);
+        self.troubles.tell(Some(&error.pool), text);
+        let Some(first) = first.take() else {
+            return false;
+        };
+        // Who starts the runner may have gone.
+        let _ = first.send(Err(error.into()));
+        true
     }
 
     async fn begin(
@@ -199,13 +217,6 @@ impl Shared {
         let events = pool.events();
         let reign = Reign::new(crown, pool);
         saving.by(&reign);
-        if let Err(error) = reign.resume().await {
-            reign.gone.cancel();
-            return Err(StartError {
-                pool: reign.name.clone(),
-                source: error,
-            });
-        }
         Ok((reign, events))
     }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmpool_core::journal::{Batch, Change, MemoryJournal, StageRow};
+use vmpool_core::journal::{Batch, Change, MachineRow, MemoryJournal, StageRow};
+use vmpool_core::machine::MachineState;
 use vmpool_core::pool::{AcquireError, AttachError, TryAcquireError};
-use vmpool_core::stage::StageState;
+use vmpool_core::stage::{StageEnd, StageEvent, StageState};
 use vmpool_core::testkit::{Call, Fault, FaultPlan, eventually};
 use vmpool_core::{AcquireRequest, Journal, Lease, Pool, PoolConfig};
 
@@ -238,7 +239,7 @@ async fn a_prepare_deadline_holds_whatever_the_order_in_which_the_journal_has_th
     let world = world(12, 24, &FaultyJournal::quick()).await;
     for n in 0..12 {
         world.lease(&format!("build-{n}")).await;
-        tokio::time::sleep(Duration::from_secs(9)).await;
+        tokio::time::sleep(Duration::from_secs(7)).await;
     }
     let World {
         pool,
@@ -258,9 +259,9 @@ async fn a_prepare_deadline_holds_whatever_the_order_in_which_the_journal_has_th
         config,
         parts,
     };
-    // 108 of the first one's 120 seconds are over.
+    // 84 of the first one's 120 seconds are over.
     for n in 0..12 {
-        tokio::time::sleep(Duration::from_secs(if n == 0 { 13 } else { 9 })).await;
+        tokio::time::sleep(Duration::from_secs(if n == 0 { 37 } else { 7 })).await;
         assert_eq!(world.status().claimed, 11 - n);
     }
     world.end().await;
@@ -386,5 +387,59 @@ async fn p3_a_stage_that_is_prepared_unseen_ends_at_its_own_deadline_and_not_bef
         .await;
     tokio::time::sleep(lasts).await;
     world.until("it ended", |status| status.claimed == 0).await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_stages_end_that_is_found_on_the_way_takes_its_machine_along() {
+    let journal = FaultyJournal::quick();
+    let world = world(0, 1, &journal).await;
+    let lease = world.lease("build-1").await;
+    // A release that nobody waited for any more has been made.
+    let id = lease.machine_id();
+    let machine = journal.machine(id).await.expect("it is there");
+    let machine = machine.expect("it is known");
+    let stage = journal.stage(&"build-1".into()).await.expect("it is there");
+    let stage = stage.expect("it is known").stage;
+    let changes = vec![
+        Change::new(
+            Arc::new(MachineRow {
+                machine: machine.machine.clone(),
+                cause: "released".into(),
+                stage: machine.stage.clone(),
+                state: MachineState::Draining,
+                version: machine.version.next(),
+                ..*machine
+            }),
+            "draining",
+            "released",
+        ),
+        Change::new(
+            Arc::new(StageRow {
+                state: StageState::Ended(StageEnd::Released),
+                version: stage.version.next(),
+                ..(*stage).clone()
+            }),
+            "ended",
+            "released",
+        ),
+    ];
+    let batch = Batch {
+        at: stage.claimed_at,
+        pool: "linux".into(),
+        term: world.pool.term(),
+        limit: None,
+        changes,
+        notes: Vec::new(),
+    };
+    journal
+        .commit(batch)
+        .await
+        .expect("nothing speaks against it");
+    let noted = world.pool.note(&stage.id, StageEvent::Prepare).await;
+    noted.expect_err("it is over");
+    world
+        .until("its machine is gone", |status| status.machines.is_empty())
+        .await;
     world.end().await;
 }

@@ -23,15 +23,19 @@ pub(crate) enum Way {
     /// No call is answered, as for a process that is stopped.
     Hangs,
     /// What is written gets stuck on its way, and nobody can say whether it was
-    /// made: [`Gate::deliver`] makes it. Nothing can be read.
-    InDoubt,
+    /// made: [`Gate::deliver`] makes it.
+    InDoubt {
+        /// Rows can be read.
+        readable: bool,
+    },
 }
 
 /// A runner's way to the journal.
 pub(crate) struct Gate {
     rows: Arc<MemoryJournal>,
     way: watch::Sender<Way>,
-    stuck: Mutex<Vec<Batch>>,
+    stuck: watch::Sender<Vec<Batch>>,
+    second_reading_fails: Mutex<Option<bool>>,
     held_back: Mutex<Option<(MachineId, oneshot::Receiver<()>)>>,
     compactions: AtomicU64,
 }
@@ -41,7 +45,8 @@ impl Gate {
         Arc::new(Self {
             rows: rows.clone(),
             way: watch::Sender::new(Way::Open),
-            stuck: Mutex::default(),
+            stuck: watch::Sender::default(),
+            second_reading_fails: Mutex::default(),
             held_back: Mutex::default(),
             compactions: AtomicU64::new(0),
         })
@@ -53,10 +58,37 @@ impl Gate {
 
     /// Makes the writes that got stuck, unless something speaks against it by now.
     pub(crate) async fn deliver(&self) {
-        let stuck = std::mem::take(&mut *self.stuck.lock());
-        for batch in stuck {
+        for batch in self.stuck.send_replace(Vec::new()) {
             let _ = self.rows.commit(batch).await;
         }
+    }
+
+    /// Reading the pool works once more; then it waits until a write got stuck,
+    /// and fails.
+    pub(crate) fn fail_second_reading(&self) {
+        *self.second_reading_fails.lock() = Some(false);
+    }
+
+    /// No reading is going to fail any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.second_reading_fails.lock().is_none()
+    }
+
+    async fn reading(&self) -> Result<(), JournalError> {
+        let fails = {
+            let mut second = self.second_reading_fails.lock();
+            let fails = second.take_if(|second| *second).is_some();
+            if let Some(second) = &mut *second {
+                *second = true;
+            }
+            fails
+        };
+        if !fails {
+            return Ok(());
+        }
+        // The sender lives as long as `self`.
+        let _ = self.stuck.subscribe().wait_for(|it| !it.is_empty()).await;
+        Err(failed())
     }
 
     /// The next answer about the machine comes only when the sender says so, as
@@ -80,13 +112,17 @@ impl Gate {
     async fn pass(&self) -> Result<(), JournalError> {
         let mut way = self.way.subscribe();
         let way = way.wait_for(|way| *way != Way::Hangs).await;
-        if way.is_ok_and(|way| *way == Way::Open) {
+        if way.is_ok_and(|way| matches!(*way, Way::Open | Way::InDoubt { readable: true })) {
             return Ok(());
         }
-        Err(JournalError {
-            attempted: "reach the journal".to_owned(),
-            reason: "the test says so".to_owned(),
-        })
+        Err(failed())
+    }
+}
+
+fn failed() -> JournalError {
+    JournalError {
+        attempted: "reach the journal".to_owned(),
+        reason: "the test says so".to_owned(),
     }
 }
 
@@ -135,12 +171,14 @@ impl Journal for Gate {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
-        if let Err(error) = self.pass().await {
+        let passed = self.pass().await;
+        if matches!(*self.way.borrow(), Way::InDoubt { .. }) {
+            self.stuck.send_modify(|stuck| stuck.push(batch));
+            let reason = failed().reason;
+            return Err(CommitError::Ambiguous { reason });
+        }
+        if let Err(error) = passed {
             let reason = error.reason;
-            if *self.way.borrow() == Way::InDoubt {
-                self.stuck.lock().push(batch);
-                return Err(CommitError::Ambiguous { reason });
-            }
             return Err(CommitError::Unavailable { reason });
         }
         self.rows.commit(batch).await
@@ -148,6 +186,7 @@ impl Journal for Gate {
 
     async fn pool(&self, pool: &PoolName) -> Result<PoolRows, JournalError> {
         self.pass().await?;
+        self.reading().await?;
         self.rows.pool(pool).await
     }
 
@@ -157,6 +196,7 @@ impl Journal for Gate {
         let held_back = self.held_back.lock().take_if(|(of, _)| of == id);
         if let Some((_, until)) = held_back {
             let _ = until.await;
+            self.pass().await?;
         }
         answer
     }

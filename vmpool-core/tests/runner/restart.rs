@@ -47,6 +47,21 @@ async fn p4_a_runner_that_dies_while_a_machine_is_prepared_leaves_that_to_the_ne
 }
 
 #[tokio::test(start_paused = true)]
+async fn p4_a_machine_that_nobody_could_prepare_in_time_is_prepared_by_the_next() {
+    let world = World::new(1, 3);
+    let trap = Some(Trap::Prepare);
+    let at = world.runner_with("alone", Sharing::Alone, trap).await;
+    let setup = timeout(Duration::from_secs(10), at.try_setup("build-1")).await;
+    assert!(setup.is_err(), "it is stuck");
+    let machine = world.record("build-1").await.stage.machine.clone();
+    drop(at);
+    tokio::time::sleep(world.config.deadlines.prepare * 2).await;
+    let at = world.runner().await;
+    assert_eq!(at.setup("build-1").await.machine_id(), &machine);
+    world.end(at).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn p4_a_runner_that_dies_while_a_step_runs_leaves_its_result_and_log_to_the_next() {
     let world = World::new(1, 3);
     let at = world.runner().await;
