@@ -12,6 +12,7 @@ use crate::journal::JournalCommand;
 use crate::pool::PoolCommand;
 use crate::serve::{self, ServeArgs};
 use crate::sweep::{self, SweepArgs};
+use crate::userdata::{self, UserDataArgs};
 
 const FIRST_SCREEN: &str = "\
 vmpool runs CI pipelines on fresh machines that are kept warm.
@@ -85,6 +86,12 @@ pub(crate) enum Command {
     /// nothing is ended. Without --deployment-id only expired machines of our own deployment are.
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(SweepArgs),
+    /// Show what a machine of an EC2 pool would start from, without starting one
+    ///
+    /// Our own user data, or the pool file's template filled in for an order that never is.
+    /// Secrets are replaced by a mark.
+    #[command(after_help = userdata::EXAMPLES)]
+    Userdata(UserDataArgs),
     /// Export, check or copy a journal, also beside its runner
     Journal {
         #[command(subcommand)]

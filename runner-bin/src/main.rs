@@ -21,6 +21,7 @@ mod pool;
 mod screen;
 mod serve;
 mod sweep;
+mod userdata;
 mod validate;
 
 use std::io;
@@ -58,6 +59,7 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
         Some(Command::Explain(args)) => on_runtime(explain::explain(&args)),
         Some(Command::Journal { command }) => on_runtime(journal::journal(&command)),
         Some(Command::Sweep(args)) => on_runtime(sweep::sweep(&args)),
+        Some(Command::Userdata(args)) => userdata::userdata(&args),
         Some(Command::Completions { shell }) => {
             say(completions(shell))?;
             Ok(Exit::Success)

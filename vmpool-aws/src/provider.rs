@@ -41,7 +41,7 @@ impl Ec2Provider {
     pub fn new(account: &aws_config::SdkConfig, template: Template) -> Self {
         let places = template.places();
         let capabilities = Capabilities {
-            max_batch: MAX_BATCH,
+            max_batch: template.user_data.batch(MAX_BATCH),
             suspend: template.machine.hibernate,
             spot: places.iter().any(|place| place.market == Market::Spot),
             consistency_window: CONSISTENCY,

@@ -36,17 +36,23 @@ pub enum GuestError {
         /// Why.
         source: io::Error,
     },
-    /// Its user data has no file that our agent is started with.
-    #[error("the user data places no file named {REQUEST}")]
+    /// Its user data has no file that an agent is started with.
+    #[error("the user data places neither a file named {REQUEST} nor {CERT}, {KEY} and {CA}")]
     NoRequest,
 }
 
 /// The name of the file that holds what the agent was ordered with.
 const REQUEST: &str = "request";
+/// The names of those that an agent of the incumbent's protocol is born with.
+const CERT: &str = "server-cert.pem";
+const KEY: &str = "server-key.pem";
+const CA: &str = "ca-cert.pem";
 
 /// An instance with our agent: the files of its user data are placed below its
 /// disk, and the agent is started with the one that is named `request`
-/// (certificate, secret and clocks), on the instance's address.
+/// (certificate, secret and clocks), on the instance's address. Where there are
+/// the certificates and the key of the incumbent's scheme instead, it is
+/// started as the incumbent's, with a file of its settings.
 #[derive(Debug, Clone)]
 pub struct AgentGuest {
     /// The program `lite-engine`.
@@ -68,24 +74,58 @@ impl Guest for AgentGuest {
                 })?;
             }
         }
-        let request = files
-            .iter()
-            .find(|file| file.path.file_name().is_some_and(|name| name == REQUEST))
-            .ok_or(GuestError::NoRequest)?;
+        let named = |wanted: &str| {
+            let is_it = |file: &&File| file.path.file_name().is_some_and(|name| name == wanted);
+            let found = files.iter().find(is_it);
+            found.map(|file| below(disk, &file.path))
+        };
+        let address = format!("{}:{}", birth.private_address, self.port);
         let mut program = Command::new(&self.agent);
-        program
-            .arg("server")
-            .arg("--request")
-            .arg(below(disk, &request.path))
-            .args(["--machine", &birth.instance])
-            .arg("--state")
-            .arg(disk.join("state"))
-            .arg("--listen")
-            .arg(format!("{}:{}", birth.private_address, self.port))
-            // The end of the agent's process is the machine's power-off.
-            .args(["--end-with", "true"]);
+        program.arg("server").arg("--state").arg(disk.join("state"));
+        if let Some(request) = named(REQUEST) {
+            program
+                .arg("--request")
+                .arg(request)
+                .args(["--machine", &birth.instance])
+                .args(["--listen", &address])
+                // The end of the agent's process is the machine's power-off.
+                .args(["--end-with", "true"]);
+        } else if let (Some(cert), Some(key), Some(ca)) = (named(CERT), named(KEY), named(CA)) {
+            let settings = settings(disk, &address, [&cert, &key, &ca]);
+            let path = disk.join("root/.env");
+            let content = settings.into_bytes();
+            let file = File {
+                path: "/root/.env".into(),
+                content,
+                mode: 0o600,
+            };
+            place(&file, disk).map_err(|source| GuestError::Place {
+                path: file.path,
+                source,
+            })?;
+            program.arg("--env-file").arg(path);
+        } else {
+            return Err(GuestError::NoRequest);
+        }
         Ok(program)
     }
+}
+
+/// What an image of the incumbent's agent has in its file of settings; the
+/// paths are the instance's own, for its disk is a folder of this host.
+fn settings(disk: &Path, address: &str, [cert, key, ca]: [&Path; 3]) -> String {
+    let shared = disk.join("shared");
+    let identities = disk.join("identities");
+    format!(
+        "SERVER_HTTPS_BIND={address}\nSKIP_PREPARE_SERVER=true\nSERVER_SERVER_CERT_FILE='{}'\n\
+         SERVER_SERVER_KEY_FILE='{}'\nSERVER_CLIENT_CERT_FILE='{}'\nHARNESS_WORKDIR='{}'\n\
+         HARNESS_WI_MINT_URL_OVERRIDE='unix://{}'\n",
+        cert.display(),
+        key.display(),
+        ca.display(),
+        shared.display(),
+        identities.display(),
+    )
 }
 
 /// A machine's path on its disk; what would lead out of it is left out.

@@ -4,6 +4,9 @@
 //! format.html): `#cloud-config` with `write_files` (reference/modules.html,
 //! "Write Files"), and all of it compressed by gzip. What else a cloud-config
 //! says (packages, commands, units) does not happen here.
+//!
+//! One object of JSON, with `CACert`, `TLSCert` and `TLSKey` in base64, is what
+//! an image reads whose start-up places those three itself.
 
 use std::io::{self, Read as _};
 use std::path::PathBuf;
@@ -44,9 +47,12 @@ pub enum UserDataError {
     /// It says that it is compressed, and is not.
     #[error("decompress the user data")]
     Compressed(#[source] io::Error),
-    /// Neither cloud-config nor empty.
+    /// Neither cloud-config nor JSON nor empty.
     #[error("the user data does not begin with #cloud-config")]
     OtherFormat,
+    /// JSON without what such an image needs.
+    #[error("read the user data as JSON")]
+    Json(#[source] serde_json::Error),
     /// Not YAML, or not of cloud-config's form.
     #[error("read the cloud-config")]
     CloudConfig(#[source] Box<serde_saphyr::Error>),
@@ -70,6 +76,20 @@ pub enum UserDataError {
 
 /// The largest user data once it is decompressed.
 const LARGEST: u64 = 1024 * 1024;
+
+/// Where the incumbent's agent finds what it is born with.
+const CERTIFICATES: &str = "/tmp/certs";
+
+/// What an image of the incumbent's agent may read.
+#[derive(Deserialize)]
+struct Certificates {
+    #[serde(rename = "CACert")]
+    ca_cert: String,
+    #[serde(rename = "TLSCert")]
+    tls_cert: String,
+    #[serde(rename = "TLSKey")]
+    tls_key: String,
+}
 
 #[derive(Deserialize)]
 struct CloudConfig {
@@ -102,16 +122,36 @@ impl UserData {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        if !text.starts_with("#cloud-config") {
+        let entries = if text.starts_with('{') {
+            certificates(&text).map_err(UserDataError::Json)?
+        } else if text.starts_with("#cloud-config") {
+            let config: CloudConfig = serde_saphyr::from_str(&text)
+                .map_err(|error| UserDataError::CloudConfig(Box::new(error)))?;
+            config.write_files
+        } else {
             return Err(UserDataError::OtherFormat);
-        }
-        let config: CloudConfig = serde_saphyr::from_str(&text)
-            .map_err(|error| UserDataError::CloudConfig(Box::new(error)))?;
-        let files = config.write_files.into_iter().map(file);
+        };
+        let files = entries.into_iter().map(file);
         Ok(Self {
             files: files.collect::<Result<_, _>>()?,
         })
     }
+}
+
+fn certificates(text: &str) -> Result<Vec<WriteFile>, serde_json::Error> {
+    let given: Certificates = serde_json::from_str(text)?;
+    let file = |(name, content)| WriteFile {
+        path: format!("{CERTIFICATES}/{name}"),
+        content,
+        encoding: "b64".to_owned(),
+        permissions: Some("0600".to_owned()),
+    };
+    let given = [
+        ("ca-cert.pem", given.ca_cert),
+        ("server-cert.pem", given.tls_cert),
+        ("server-key.pem", given.tls_key),
+    ];
+    Ok(given.into_iter().map(file).collect())
 }
 
 fn file(entry: WriteFile) -> Result<File, UserDataError> {
@@ -210,6 +250,17 @@ runcmd:
                 (&b"hello"[..], 0o644)
             );
         }
+    }
+
+    #[test]
+    fn json_places_what_the_incumbents_agent_is_born_with() {
+        let data = br#"{"CACert": "Y2E=", "TLSCert": "Y2VydA==", "TLSKey": "a2V5"}"#;
+        let files = UserData::read(data).unwrap().files;
+        let key = &files[2];
+        assert_eq!(key.path, PathBuf::from("/tmp/certs/server-key.pem"));
+        assert_eq!((key.content.as_slice(), key.mode), (&b"key"[..], 0o600));
+        let error = UserData::read(br#"{"CACert": "Y2E="}"#).unwrap_err();
+        assert_eq!(error.to_string(), "read the user data as JSON");
     }
 
     #[test]

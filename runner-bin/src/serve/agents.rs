@@ -40,7 +40,7 @@ impl Offered {
     ///
     /// # Errors
     /// The folder can't be read, or has no program.
-    pub(super) fn read(folder: &Path, url: &str) -> anyhow::Result<Self> {
+    pub(crate) fn read(folder: &Path, url: &str) -> anyhow::Result<Self> {
         let attempted = || format!("read the agents in {}", folder.display());
         let mut programs = HashMap::new();
         for entry in std::fs::read_dir(folder).with_context(attempted)? {

@@ -15,7 +15,7 @@
 //! - no end of this process ends a stage: not a signal, not an error, not an upgrade;
 //! - of all processes of a state directory one at a time has a runner.
 
-mod agents;
+pub(crate) mod agents;
 mod args;
 mod call;
 mod desk;

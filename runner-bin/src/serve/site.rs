@@ -67,6 +67,7 @@ impl Site {
             .transpose()
             .context("--agents")
             .or_exit(Exit::BadInput)?;
+        pools::check_start_up(&pools, agents.as_ref()).or_exit(Exit::BadInput)?;
         let logs = args.logs.clone();
         let logs = logs.unwrap_or_else(|| state.path().join("logs"));
         let logs = std::path::absolute(logs).or_exit(Exit::BadInput)?;

@@ -12,14 +12,19 @@ use crate::support::{Serving, Site, lite_engine, step, wait_for};
 const KEY: &str = "AKIAFAKE";
 
 /// A site whose pool is of a fake EC2's machines.
-struct Cloud {
-    site: Site,
-    fake: FakeEc2,
+pub(crate) struct Cloud {
+    pub(crate) site: Site,
+    pub(crate) fake: FakeEc2,
 }
 
 impl Cloud {
     /// Each test has a region of its own: regions share no addresses.
     async fn new(region: &str, warm: u32, limit: u32) -> Self {
+        Self::with(region, warm, limit, "").await
+    }
+
+    /// The same with further keys of the pool's `spec`, each on a line of its own.
+    pub(crate) async fn with(region: &str, warm: u32, limit: u32, keys: &str) -> Self {
         let site = Site::new(0, 1);
         let disks = site.path().join("disks");
         std::fs::create_dir(&disks).expect("a folder for disks");
@@ -42,7 +47,7 @@ impl Cloud {
             "version: \"1\"\ninstances:\n- name: linux\n  type: amazon\n  pool: {warm}\n  limit: \
              {limit}\n  spec:\n    account: {{region: {region}}}\n    ami: {ami}\n    size: \
              m6i.large\n    network: {{private_ip: true, allow_from: [10.0.0.0/8]}}\n    clocks: \
-             {{boot: 2m, idle: 2m, stage_grace: 2m}}\n",
+             {{boot: 2m, idle: 2m, stage_grace: 2m}}\n{keys}",
         ));
         Self {
             site,
@@ -50,7 +55,7 @@ impl Cloud {
         }
     }
 
-    fn command(&self) -> std::process::Command {
+    pub(crate) fn command(&self) -> std::process::Command {
         let program = Path::new(env!("CARGO_BIN_EXE_vmpool"));
         let mut command = self.site.command(program);
         command
@@ -60,12 +65,12 @@ impl Cloud {
         command
     }
 
-    async fn serve(&self) -> Serving {
+    pub(crate) async fn serve(&self) -> Serving {
         self.site.ready(&mut self.command()).await
     }
 
     /// The machines that cost money.
-    fn alive(&self) -> Vec<String> {
+    pub(crate) fn alive(&self) -> Vec<String> {
         self.fake.control().with(|cloud, _| {
             let instances = cloud.instances();
             let alive = instances.filter(|(_, _, instance)| instance.state.counted());
@@ -73,14 +78,14 @@ impl Cloud {
         })
     }
 
-    async fn wait_until_alive(&self, count: usize) {
+    pub(crate) async fn wait_until_alive(&self, count: usize) {
         wait_for(&format!("{count} machines"), async || {
             (self.alive().len() == count).then_some(())
         })
         .await;
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.fake.stop().await;
     }
 }

@@ -10,4 +10,5 @@ mod lost;
 mod peers;
 mod restarts;
 mod support;
+mod templates;
 mod upgrades;

@@ -13,8 +13,12 @@ use serde_json::{Value, json};
 use vmpool_core::OrderDraft;
 use vmpool_core::agent::Clocks;
 
+use super::NOT_SHOWN;
+
 const UNIT: &str = include_str!("lite-engine.service");
 const GET_AGENT: &str = include_str!("get-agent.sh");
+/// What the agent starts from; the only file with a secret.
+const REQUEST: &str = "/etc/vmpool/request";
 /// The agent's own word that a runner has come with its certificate.
 const ENROLLED: &str = "/var/lib/lite-engine/identity/enrolled";
 
@@ -52,7 +56,7 @@ impl Linux {
         let config = json!({
             "bootcmd": [["cloud-init-per", "once", "vmpool-boot-clock", "sh", "-c", boot_clock(clock)]],
             "write_files": [
-                file("/etc/vmpool/request", "0600", request.expose()),
+                file(REQUEST, "0600", request.expose()),
                 file("/usr/local/lib/vmpool/get-agent", "0755", GET_AGENT.as_bytes()),
                 file("/etc/systemd/system/lite-engine.service", "0644", self.unit().as_bytes()),
             ],
@@ -83,6 +87,22 @@ impl Linux {
             .chain(self.agent.urls.iter().cloned())
             .collect()
     }
+}
+
+/// The same with a mark in the place of the file that holds the secret.
+pub(super) fn without_secrets(text: &str) -> String {
+    let (first, config) = text.split_once('\n').unwrap_or_default();
+    let Ok(mut config) = serde_json::from_str::<Value>(config) else {
+        return NOT_SHOWN.to_owned();
+    };
+    let files = config["write_files"].as_array_mut();
+    for file in files.into_iter().flatten() {
+        if file["path"] == REQUEST {
+            file["content"] = NOT_SHOWN.into();
+            file["encoding"] = "text/plain".into();
+        }
+    }
+    format!("{first}\n{config:#}\n")
 }
 
 fn boot_clock(seconds: u64) -> String {
@@ -156,5 +176,9 @@ mod tests {
         assert_eq!(request.bootstrap.secret, bootstrap.secret);
         assert_eq!(config["write_files"][0]["permissions"], "0600", "P11");
         assert_eq!(config["runcmd"][0][3], "http://two/agent");
+
+        let shown = without_secrets(&text);
+        assert!(shown.contains("\"content\": \"<secret>\""), "P11: {shown}");
+        assert!(!shown.contains(content), "P11: {shown}");
     }
 }

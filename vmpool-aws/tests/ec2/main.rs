@@ -6,3 +6,4 @@ mod launching;
 mod listing;
 mod preparing;
 mod support;
+mod templates;

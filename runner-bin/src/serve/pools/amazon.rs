@@ -7,19 +7,19 @@ use anyhow::Context as _;
 use vmpool_aws::account::{Login, Role, keys};
 use vmpool_aws::image::ImageName;
 use vmpool_aws::security_group::Admits;
-use vmpool_aws::user_data::{Agent, Linux, UserData};
+use vmpool_aws::user_data::UserData;
 use vmpool_aws::{
     Disk, Ec2Provider, Machine, Markets, Network, Preference, Template, Zone, ec2, ssm,
 };
 use vmpool_core::Owner;
 use vmpool_core::account::{Account, AccountConfig};
-use vmpool_core::agent::Clocks;
 use vmpool_pipeline::{AmazonAccount, AmazonDisk, AmazonMarket, AmazonSpec, PoolSpec};
 
+use super::start_up::user_data;
 use crate::serve::agents::Offered;
 
 /// Where agents listen: the incumbent's port.
-const PORT: u16 = 9079;
+pub(super) const PORT: u16 = 9079;
 /// The incumbent's volume, and its speed where the kind asks for one.
 const GIB: u32 = 32;
 const KIND: &str = "gp2";
@@ -38,14 +38,10 @@ impl Amazon {
         &mut self,
         pool: &PoolSpec,
         spec: &AmazonSpec,
-        clocks: Clocks,
         owner: &Owner,
         agents: Option<&Offered>,
     ) -> anyhow::Result<(Ec2Provider, Account)> {
-        if spec.user_data.is_some() {
-            // Ours in its place would do something else than its author meant.
-            anyhow::bail!("spec.user_data: templates of one's own are not supported yet");
-        }
+        let user_data = user_data(pool, spec, agents)?;
         let config = login(&spec.account).connect().await;
         let (ec2, ssm) = (ec2(&config), ssm(&config));
         let image = ImageName::of(&spec.ami, spec.ami_owners.clone());
@@ -71,11 +67,7 @@ impl Amazon {
             let made = made.context("spec.network.security_groups, or allow_from")?;
             network.security_groups.push(made);
         }
-        template.user_data = UserData::Linux(Linux {
-            agent: agent(&pool.platform.arch, agents),
-            port: PORT,
-            clocks: Some(clocks),
-        });
+        template.user_data = user_data;
         let region = config.region().map(ToString::to_string).unwrap_or_default();
         let account = self.account(&spec.account, &region);
         Ok((Ec2Provider::new(&config, template), account))
@@ -108,29 +100,6 @@ fn login(account: &AmazonAccount) -> Login {
             arn,
             external_id: account.external_id.clone(),
         }),
-    }
-}
-
-/// Where the agent of a machine comes from: the incumbent's variables count
-/// above what this runner offers.
-fn agent(arch: &str, offered: Option<&Offered>) -> Agent {
-    let program = format!("lite-engine-linux-{arch}");
-    let of = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
-    let named = [
-        of("DRONE_LITE_ENGINE_PATH"),
-        of("DRONE_LITE_ENGINE_FALLBACK_PATH"),
-    ];
-    let urls: Vec<_> = named
-        .into_iter()
-        .flatten()
-        .map(|path| format!("{}/{program}", path.trim_end_matches('/')))
-        .collect();
-    match offered.and_then(|offered| offered.program(&program)) {
-        Some((url, sha256)) if urls.is_empty() => Agent {
-            urls: vec![url],
-            sha256: Some(sha256),
-        },
-        _ => Agent { urls, sha256: None },
     }
 }
 

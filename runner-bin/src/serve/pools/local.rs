@@ -41,18 +41,23 @@ pub(super) fn provider(spec: &LocalSpec, clocks: Clocks) -> anyhow::Result<Local
     )
 }
 
+/// Where steps begin on machines that are not of this host.
+const ELSEWHERE: &str = "/tmp/vmpool/workspace";
+
 /// Where steps begin on machines whose agents speak the incumbent's protocol:
 /// on the disk of their machine, with which it goes.
 pub(crate) fn workspaces(file: &PoolFile) -> impl Fn(&Machine) -> PathBuf + use<> {
     let mut roots = HashMap::new();
     for pool in &file.pools {
-        if let Source::Local(spec) = &pool.source {
-            roots.insert(pool.name.clone(), spec.root.clone());
-        }
+        let root = match &pool.source {
+            Source::Local(spec) => Some(spec.root.clone()),
+            Source::Amazon(_) => None,
+        };
+        roots.insert(pool.name.clone(), root);
     }
-    move |machine| {
-        let root = roots.get(machine.pool.as_str());
-        let root = root.and_then(Option::as_deref);
-        LocalProvider::disk(root, &machine.id).join("workspace")
+    move |machine| match roots.get(machine.pool.as_str()) {
+        Some(None) => ELSEWHERE.into(),
+        Some(Some(root)) => LocalProvider::disk(root.as_deref(), &machine.id).join("workspace"),
+        None => LocalProvider::disk(None, &machine.id).join("workspace"),
     }
 }

@@ -3,6 +3,7 @@
 
 mod amazon;
 mod local;
+mod start_up;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use vmpool_pipeline::{PoolFile, PoolSpec, Source, Timing, parse_pool_file};
 
 use self::amazon::Amazon;
 pub(crate) use self::local::workspaces;
+pub(crate) use self::start_up::{check as check_start_up, is_incumbents, user_data};
 use super::agents::Offered;
 use crate::exit::{Exit, OrExit as _, Stopped};
 use crate::out::complain;
@@ -74,14 +76,13 @@ pub(crate) async fn sources(
     let mut sources = Vec::with_capacity(file.pools.len());
     for pool in &file.pools {
         let attempted = || format!("prepare for the machines of pool {}", pool.name);
-        let clocks = clocks(&pool.timing);
         let (provider, account): (Arc<dyn Provider>, _) = match &pool.source {
             Source::Local(spec) => {
-                let provider = local::provider(spec, clocks).with_context(attempted)?;
+                let provider = local::provider(spec, clocks(&pool.timing)).with_context(attempted)?;
                 (Arc::new(provider), here.clone())
             }
             Source::Amazon(spec) => {
-                let machines = amazon.machines(pool, spec, clocks, owner, agents).await;
+                let machines = amazon.machines(pool, spec, owner, agents).await;
                 let (provider, account) = machines.with_context(attempted)?;
                 (Arc::new(provider), account)
             }
