@@ -1,10 +1,12 @@
 //! Start-up templates of the operator's own in pool files as the incumbent's
 //! operators have them, and agents behind them that speak its protocol.
 
-use serde_json::json;
+use std::process::Command;
+
+use serde_json::{Value, json};
 
 use crate::amazon::Cloud;
-use crate::support::{Serving, step, wait_for};
+use crate::support::{Serving, Site, step, wait_for};
 
 /// A line of JSON, for an image that places what it finds in it.
 const JSON: &str = r#"    user_data: '{"CACert": "{{ .CACert | base64 }}", "TLSCert": "{{ .TLSCert | base64 }}", "TLSKey": "{{ .TLSKey | base64 }}"}'
@@ -113,4 +115,43 @@ async fn p13_a_template_that_can_not_be_filled_in_is_told_at_start_and_nothing_i
     let calls = control.with(|cloud, _| cloud.record.count("DescribeImages"));
     assert_eq!(calls, 0);
     cloud.end().await;
+}
+
+#[test]
+fn p11_userdata_shows_what_a_machine_would_be_given_with_a_mark_for_each_secret() {
+    let site = Site::new(0, 1);
+    let ask = |keys: &str, more: &[&str]| {
+        let pools = site.path().join("shown.yml");
+        let text = format!(
+            "version: \"1\"\ninstances:\n- name: linux\n  type: amazon\n  spec:\n    account: \
+             {{region: us-east-1}}\n    ami: ami-1\n{keys}"
+        );
+        std::fs::write(&pools, text).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmpool"));
+        command.args(["userdata", "--pool"]).arg(&pools).args(more);
+        command.output().expect("it runs")
+    };
+    for (keys, agent, holds) in [
+        ("", "vmpool", "\"content\": \"<secret>\""),
+        (JSON, "incumbent", "\"TLSKey\": \"<secret>\""),
+    ] {
+        let shown = ask(keys, &["--json"]).stdout;
+        let shown: Value = serde_json::from_slice(&shown).expect("JSON");
+        assert_eq!(
+            (&shown["pool"], &shown["agent"]),
+            (&json!("linux"), &json!(agent))
+        );
+        assert!(
+            shown["text"].as_str().expect("a text").contains(holds),
+            "{shown}"
+        );
+    }
+    let whole = String::from_utf8(ask(JSON, &["--secrets"]).stdout).expect("a text");
+    let whole: Value = serde_json::from_str(&whole).expect("the template's JSON");
+    assert!(
+        whole["TLSKey"].as_str().expect("a key").starts_with("LS0t"),
+        "PEM"
+    );
+    let refused = ask("    user_data: '{{ .TLSKey'\n", &[]);
+    assert_eq!(refused.status.code(), Some(2), "P13");
 }
