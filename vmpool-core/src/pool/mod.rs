@@ -17,6 +17,7 @@ mod metrics;
 mod note;
 pub(crate) mod notice;
 mod parts;
+mod pin;
 mod queue;
 mod reconcile;
 mod request;

@@ -6,12 +6,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::advance::{AdvanceError, MOST_SWAPS};
+use super::advance::AdvanceError;
 use super::keeper::JOURNAL_PAUSE;
 use super::look::Pause;
 use super::notice::{self, Heed};
@@ -19,8 +18,8 @@ use super::shared::Shared;
 use crate::account::Mishap;
 use crate::clock::{Timestamp, later};
 use crate::id::MachineId;
-use crate::journal::{Change, CommitError, MachineRow};
-use crate::link::{AgentReport, Health, KeyHash, LinkError, PinError, PinKey};
+use crate::journal::MachineRow;
+use crate::link::{AgentReport, Health, LinkError};
 use crate::machine::{MachineEvent, MachineState};
 use crate::stage::StageEnd;
 
@@ -369,49 +368,5 @@ async fn connection_lost(health: &mut watch::Receiver<Health>) -> String {
         Ok(Health::Lost { reason }) => reason.clone(),
         Ok(_) => "its connection was closed".to_owned(),
         Err(_) => "its link is gone".to_owned(),
-    }
-}
-
-#[async_trait]
-impl PinKey for Shared {
-    async fn pin(&self, machine: &MachineId, key: KeyHash) -> Result<(), PinError> {
-        let not_written = |reason: String| PinError::NotWritten {
-            machine: machine.clone(),
-            reason,
-        };
-        for _ in 0..MOST_SWAPS {
-            let row = self
-                .book
-                .lock()
-                .machine(machine)
-                .map(|entry| entry.row.clone());
-            let Some(row) = row else {
-                return Err(not_written("it is gone".to_owned()));
-            };
-            match row.machine.key {
-                Some(pinned) if pinned == key => return Ok(()),
-                Some(_) => {
-                    return Err(PinError::OtherKey {
-                        machine: machine.clone(),
-                    });
-                }
-                None => {}
-            }
-            let after = Arc::new(row.with_key(key));
-            let change = Change::new(after.clone(), after.state.as_str(), "its key is pinned");
-            match self.commit(vec![change]).await {
-                Ok(()) => {
-                    self.book.lock().put_machine(after);
-                    return Ok(());
-                }
-                // It may be there; if not, it is written again.
-                Err(CommitError::Conflict { .. } | CommitError::Ambiguous { .. }) => {
-                    let read = self.reload(machine).await;
-                    read.map_err(|error| not_written(error.to_string()))?;
-                }
-                Err(error) => return Err(not_written(error.to_string())),
-            }
-        }
-        Err(not_written("the row changes all the time".to_owned()))
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::id::{Attempt, MachineId, OrderId, PoolName, StageId, StepId, Term, Version};
-use crate::journal::{Batch, Change, MachineRow, OrderRow, StageRow, StepRow};
+use crate::journal::{
+    Batch, Change, Journal, JournalError, MachineRow, OrderRow, StageRow, StepRow,
+};
 use crate::link::Machine;
 use crate::machine::MachineState;
 use crate::order::{self, OrderEvent, OrderState, Phase};
@@ -17,6 +19,16 @@ pub(super) struct Fixture {
     pub(super) pool: PoolName,
     pub(super) term: Term,
     pub(super) now: Timestamp,
+}
+
+pub(super) async fn fixture(
+    journal: &Arc<dyn Journal>,
+    name: &str,
+) -> Result<Fixture, JournalError> {
+    let pool = PoolName::new(format!("{name}-{}", uuid::Uuid::new_v4().simple()));
+    let now = Timestamp(1_000_000);
+    let term = journal.raise_term(&pool, now).await?;
+    Ok(Fixture { pool, term, now })
 }
 
 pub(super) fn batch(fixture: &Fixture, changes: Vec<Change>) -> Batch {

@@ -4,6 +4,8 @@
 //! alive what is over, for the consistency window. What it is asked for is
 //! carried out at once or not at all; the answer may be late, lost, or never come.
 
+mod fates;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +18,6 @@ use super::instance::Instance;
 use super::trace::Trace;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{Attempt, MachineId, OrderId, Owner, PoolName};
-use crate::notice::{Notice, NoticeKind};
 use crate::provider::{LaunchOrder, Launched, Listed, ListedState, Tags};
 use crate::secret::SecretBytes;
 use crate::testkit::SimLink;
@@ -233,101 +234,6 @@ impl Cloud {
             self.link.kill(id, "the provider ended it");
         }
         self.state(id) == Some(ListedState::Terminated)
-    }
-
-    /// A machine ends without being asked to: `why` is for a person.
-    pub(super) fn lose(&self, id: &MachineId, why: &str) {
-        {
-            let now = self.clock.now();
-            let mut inner = self.inner.lock();
-            let Some(machine) = inner.machines.get_mut(id) else {
-                return;
-            };
-            if machine.gone.is_some() {
-                return;
-            }
-            machine.gone = Some(now);
-            inner.harmed.insert(id.clone());
-            inner.dead.entry(id.clone()).or_insert(now);
-        }
-        self.trace.say(format_args!("cloud loses {id}: {why}"));
-        self.link.kill(id, why);
-    }
-
-    /// Says something of a machine's end to the machine.
-    pub(super) fn notice(&self, id: &MachineId, kind: NoticeKind) {
-        let at = self.clock.now();
-        let ends = kind == NoticeKind::SpotInterruption;
-        if ends {
-            let noticed = &mut self.inner.lock().noticed;
-            noticed.entry(id.clone()).or_insert(at);
-        }
-        self.trace.say(format_args!("{id} is told of {kind:?}"));
-        let notice = Notice {
-            kind,
-            at,
-            acts_at: ends.then(|| at.after(NOTICE)),
-            action: "terminate".to_owned(),
-        };
-        self.link.notice(id, &notice);
-    }
-
-    /// For how long it is known to the machine that it ends.
-    pub(super) fn noticed_for(&self, id: &MachineId) -> Option<Duration> {
-        let since = *self.inner.lock().noticed.get(id)?;
-        Some(self.clock.now().since(since))
-    }
-
-    /// A machine's agent dies, and the provider does not notice.
-    pub(super) fn kill(&self, id: &MachineId) {
-        {
-            let now = self.clock.now();
-            let mut inner = self.inner.lock();
-            inner.harmed.insert(id.clone());
-            inner.dead.entry(id.clone()).or_insert(now);
-        }
-        self.trace.say(format_args!("the agent of {id} dies"));
-        self.link.kill(id, "its agent was killed");
-    }
-
-    /// From now on a machine answers nobody, or does again.
-    pub(super) fn hang(&self, id: &MachineId, hangs: bool) {
-        {
-            let mut inner = self.inner.lock();
-            let now = self.clock.now();
-            let changed = if hangs {
-                inner.hanging.insert(id.clone(), now).is_none()
-            } else {
-                inner.hanging.remove(id).is_some()
-            };
-            if !changed {
-                return;
-            }
-        }
-        let what = if hangs { "hangs" } else { "answers again" };
-        self.trace.say(format_args!("{id} {what}"));
-        self.link.hang(id, hangs);
-    }
-
-    /// How long a machine has not answered, if it is dead or hangs.
-    pub(super) fn dead_for(&self, id: &MachineId) -> Option<Duration> {
-        let inner = self.inner.lock();
-        let since = *inner.dead.get(id).or_else(|| inner.hanging.get(id))?;
-        Some(self.clock.now().since(since))
-    }
-
-    /// Its agent was killed: its clocks don't run any more.
-    pub(super) fn was_killed(&self, id: &MachineId) -> bool {
-        self.inner.lock().dead.contains_key(id)
-    }
-
-    /// Something was done to a machine that may cost its stage.
-    pub(super) fn harm(&self, id: &MachineId) {
-        self.inner.lock().harmed.insert(id.clone());
-    }
-
-    pub(super) fn was_harmed(&self, id: &MachineId) -> bool {
-        self.inner.lock().harmed.contains(id)
     }
 
     /// Time passes: what is ending ends, and machines that ended themselves are over.
