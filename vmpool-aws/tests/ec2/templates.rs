@@ -10,6 +10,10 @@ use vmpool_aws::user_data::{Secrets, UserTemplate};
 use vmpool_core::agent::{Bootstrap, Clocks};
 use vmpool_core::{Secret, SecretBytes};
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "where keys are made, that may fail"
+)]
 fn births(_: &Bootstrap) -> Result<BornWith, Box<dyn Error + Send + Sync>> {
     Ok(BornWith {
         ca_pem: "a CA\n".to_owned(),

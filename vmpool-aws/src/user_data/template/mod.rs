@@ -256,7 +256,7 @@ fn parse(source: &str, secrets: Secrets) -> Result<gotmpl::Template, TemplateErr
     let template = gotmpl::Template::new("user_data")
         .missing_key(MissingKey::Error)
         .max_range_iters(MOST_TURNS)
-        .func(BASE64, move |args| on_text(BASE64, args, &encode))
+        .func(BASE64, move |args| on_text(BASE64, args, encode))
         .func(TRIM, |args| {
             on_text(TRIM, args, |text| text.trim().to_owned())
         });

@@ -26,6 +26,7 @@ const AMAZON: Keys = Keys {
         "tags",
         "user_data",
         "user_data_Path",
+        "user_data_path",
         "disk",
         "network",
         "zone_details",
@@ -265,7 +266,10 @@ fn tags(r: &mut Reader, at: &At<'_>) -> Option<BTreeMap<String, String>> {
 
 fn user_data(r: &mut Reader, fields: &Fields<'_>) -> Option<AmazonUserData> {
     let inline = fields.read(r, "user_data", text);
-    let path = fields.read(r, "user_data_Path", text);
+    // The incumbent reads keys in any case, and its documentation writes this one so.
+    let path = fields
+        .read(r, "user_data_Path", text)
+        .or_else(|| fields.read(r, "user_data_path", text));
     // Text counts above the path, as with the incumbent.
     inline
         .map(AmazonUserData::Text)
