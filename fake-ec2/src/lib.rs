@@ -37,7 +37,8 @@
 //! seed. [`FakeEc2`] puts HTTP around it, and one task that lets time happen
 //! and tells [`Machines`] which machines to start and to end: none
 //! ([`Hollow`]), or processes of this host on the addresses that the API tells
-//! ([`Processes`]; our agent, by the very user data: [`AgentGuest`]). [`Control`]
+//! ([`Processes`]): our agent, by the very user data ([`AgentGuest`]), or an
+//! emulator that boots a disk's image ([`BootedGuest`]). [`Control`]
 //! reaches into a running one, as does its own door under `/_fake/` for
 //! programs in other languages (`fake-ec2 --help` has examples).
 //!
@@ -105,8 +106,8 @@ pub use crate::cloud::{
 pub use crate::error::ApiError;
 pub use crate::faults::{Fault, Faults, Rule};
 pub use crate::machines::{
-    AgentGuest, Birth, Cause, Effect, File, Guest, GuestError, Hollow, Machines, Processes,
-    UserData, UserDataError,
+    AgentGuest, Birth, BootedGuest, Cause, Effect, File, Guest, GuestError, Hollow, Machines,
+    MetadataService, Processes, UserData, UserDataError,
 };
 pub use crate::params::Params;
 pub use crate::policy::Policy;

@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask help` lists them.
 
 mod agent;
+mod boot;
 mod chaos;
 mod figures;
 mod fuzz;
@@ -29,6 +30,8 @@ enum Chore {
     Setup,
     /// Build the agent as it is shipped: static, stripped, small. Tries each and prints its size.
     Agent(agent::Agent),
+    /// Boot machines from their kernel on, in an emulator, and run a stage on one.
+    Boot,
     /// Measure, and write the table of docs/benchmarks.md.
     Figures,
     /// Play rounds of real kills, many of them or one again.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Chore::Test => test::run(),
         Chore::Setup => setup::run(),
         Chore::Agent(agent) => agent::run(agent),
+        Chore::Boot => boot::run(),
         Chore::Figures => figures::run(),
         Chore::Chaos(chaos) => chaos::run(&chaos),
         Chore::Fuzz(fuzz) => fuzz::run(&fuzz),

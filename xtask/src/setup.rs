@@ -58,12 +58,7 @@ fn install(packages: &[&str]) -> Result<()> {
         bail!("install these with your package manager, then run this again: {packages:?}");
     }
     let apt = |args: &[&str]| {
-        // A user that is not root installs by sudo.
-        let as_root = is_root();
-        let mut command = Command::new(if as_root { "apt-get" } else { "sudo" });
-        if !as_root {
-            command.arg("apt-get");
-        }
+        let mut command = as_root("apt-get");
         command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
         parts::run(&mut command)
     };
@@ -140,7 +135,18 @@ fn succeeds(script: &str) -> bool {
     found.is_ok_and(|status| status.success())
 }
 
-fn is_root() -> bool {
+/// A command with root's rights; a user that is not root has them by sudo.
+pub(crate) fn as_root(program: &str) -> Command {
+    if is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    command
+}
+
+/// Whether this user is root.
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|id| id.stdout.trim_ascii() == b"0")
 }

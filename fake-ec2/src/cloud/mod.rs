@@ -194,6 +194,13 @@ impl Cloud {
         self.with_instance(now, instance, |context| context.console(instance, text));
     }
 
+    /// What an instance's guest printed, the last 64 KB of it.
+    pub fn printed(&self, instance: &str) -> &[u8] {
+        let mut regions = self.regions.values();
+        let printed = regions.find_map(|here| here.consoles.get(instance));
+        printed.map_or(&[], Vec::as_slice)
+    }
+
     /// All instances as they truly are, with account and region.
     pub fn instances(&self) -> impl Iterator<Item = (&str, &str, &Instance)> {
         self.regions.iter().flat_map(|((account, region), here)| {

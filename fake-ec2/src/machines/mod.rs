@@ -4,10 +4,13 @@
 //! The cloud decides when a machine starts and ends; a [`Machines`] makes it
 //! so. [`Hollow`] makes nothing: its instances boot, run and answer nobody.
 //! [`Processes`] makes processes of this host, which listen on the addresses
-//! that the API tells; what such a process is, a [`Guest`] says: for our agent
-//! [`AgentGuest`], by the very user data.
+//! that the API tells; what such a process is, a [`Guest`] says: our agent by
+//! the very user data ([`AgentGuest`]), or an emulator that boots a disk's image
+//! ([`BootedGuest`]).
 
+mod booted;
 mod guest;
+mod metadata;
 mod process;
 mod user_data;
 
@@ -19,7 +22,9 @@ use jiff::Timestamp;
 
 use crate::server::Control;
 
+pub use self::booted::BootedGuest;
 pub use self::guest::{AgentGuest, Guest, GuestError};
+pub use self::metadata::MetadataService;
 pub use self::process::Processes;
 pub use self::user_data::{File, UserData, UserDataError};
 

@@ -1,0 +1,80 @@
+//! `cargo xtask boot`: a machine that really boots, from its kernel to the end
+//! of a stage.
+//!
+//! The image is made once and kept in the target folder for as long as its
+//! recipe stays the same. The test runs in a network namespace of its own,
+//! where EC2's metadata address is its own to listen on.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::agent::{self, AMD64, Agent};
+use crate::parts::{self, cargo, cargo_command, target};
+use crate::setup;
+
+/// The script that makes the image, which is also what it is known by.
+const RECIPE: &str = include_str!("boot/image.sh");
+
+/// Programs that make and boot the image, and their Debian packages.
+pub(crate) const PROGRAMS: [(&str, &str); 6] = [
+    ("debootstrap", "debootstrap"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
+];
+
+/// Makes what is missing, and boots machines.
+pub(crate) fn run() -> Result<()> {
+    setup::install_missing(&PROGRAMS)?;
+    let image = image()?;
+    agent::build(Agent::QUICK, &[AMD64])?;
+    let agent = Agent::QUICK.file(AMD64);
+    let agents = agent.parent().unwrap_or(&agent);
+    let test = ["test", "--locked", "-p", "runner-bin", "--test", "boot"];
+    // Built here, where there is a network.
+    cargo(&[&test[..], &["--no-run"]].concat())?;
+    let boot = cargo_command(&[&test[..], &["--", "--nocapture"]].concat());
+    let mut boot = in_namespace(&boot);
+    boot.env("VMPOOL_BOOT_IMAGE", &image)
+        .env("VMPOOL_BOOT_AGENTS", agents);
+    parts::run(&mut boot)
+}
+
+/// The image's folder; made where there is none of this recipe.
+pub(crate) fn image() -> Result<PathBuf> {
+    let folder = target().join("boot-image");
+    let known = folder.join("recipe");
+    if fs::read_to_string(&known).is_ok_and(|recipe| recipe == RECIPE) {
+        return Ok(folder);
+    }
+    let new = target().join("boot-image.new");
+    for old in [&folder, &new] {
+        parts::run(setup::as_root("rm").arg("-rf").arg(old))?;
+    }
+    fs::create_dir_all(&new).with_context(|| format!("make {}", new.display()))?;
+    let script = new.join("image.sh");
+    fs::write(&script, RECIPE).with_context(|| format!("write {}", script.display()))?;
+    parts::run(setup::as_root("sh").arg(&script).arg(&new))?;
+    fs::write(new.join("recipe"), RECIPE).with_context(|| format!("write {}", known.display()))?;
+    fs::rename(&new, &folder).with_context(|| format!("keep {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// The command where it has a loopback of its own, with EC2's metadata address.
+fn in_namespace(command: &Command) -> Command {
+    let script = "ip link set lo up && ip address add 169.254.169.254/32 dev lo && exec \"$@\"";
+    let mut inside = parts::command("unshare", &["--net"]);
+    if !setup::is_root() {
+        inside.arg("--map-root-user");
+    }
+    inside
+        .args(["sh", "-c", script, "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    inside
+}
