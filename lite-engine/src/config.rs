@@ -23,4 +23,6 @@ pub struct AgentConfig {
     /// The cloud's metadata service, where the machine is known to have one:
     /// its notices of the machine's end are told to runners.
     pub metadata: Option<Endpoint>,
+    /// Where the machine's start-up scripts [tell](crate::start_up) what they did.
+    pub start_up: Option<PathBuf>,
 }

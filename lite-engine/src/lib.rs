@@ -31,6 +31,7 @@ pub mod output;
 mod process;
 mod records;
 pub mod report;
+pub mod start_up;
 pub mod supervisor;
 mod untrusted;
 mod user;

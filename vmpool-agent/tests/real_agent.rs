@@ -379,6 +379,7 @@ impl World {
             state_dir,
             listener: self.listener.try_clone().expect("the machine's port"),
             metadata: self.metadata.clone(),
+            start_up: None,
         };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();

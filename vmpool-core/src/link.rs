@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -168,6 +169,19 @@ pub struct AgentReport {
     pub steps: Vec<StepReport>,
     /// The agent's version.
     pub version: String,
+    /// What the machine's start went to, by the ends; none where nothing told it.
+    pub boot: Vec<BootPhase>,
+}
+
+/// A part of a machine's start that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootPhase {
+    /// What went on: `system`, `agent`, `docker`.
+    pub name: String,
+    /// How long before the report it began.
+    pub began_ago: Duration,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// A step as its agent reports it.

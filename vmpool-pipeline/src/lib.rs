@@ -66,9 +66,9 @@ pub use model::{
 };
 pub use parse::{Dialect, Parsed, parse};
 pub use pool_file::{
-    AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonSpec, AmazonUserData, LocalSpec,
-    PoolDeadlines, PoolFile, PoolPlatform, PoolSpec, Source, StaticKeys, Timing, ZoneSpec,
-    parse_pool_file,
+    AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonPresence, AmazonSpec,
+    AmazonUserData, LocalSpec, PoolDeadlines, PoolFile, PoolPlatform, PoolSpec, Source, StaticKeys,
+    Timing, ZoneSpec, parse_pool_file,
 };
 pub use script::script;
 pub use substitute::Variables;

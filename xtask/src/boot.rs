@@ -19,7 +19,7 @@ use crate::setup;
 const RECIPE: &str = include_str!("boot/image.sh");
 
 /// Programs that make and boot the image, and their Debian packages.
-pub(crate) const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("debootstrap", "debootstrap"),
     ("mkfs.ext4", "e2fsprogs"),
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -30,12 +30,12 @@ pub(crate) const PROGRAMS: [(&str, &str); 6] = [
 
 /// Makes what is missing, and boots machines.
 pub(crate) fn run() -> Result<()> {
-    setup::install_missing(&PROGRAMS)?;
     let image = image()?;
     agent::build(Agent::QUICK, &[AMD64])?;
     let agent = Agent::QUICK.file(AMD64);
     let agents = agent.parent().unwrap_or(&agent);
-    let test = ["test", "--locked", "-p", "runner-bin", "--test", "boot"];
+    // As all tests are built, so that nothing is built twice.
+    let test = ["test", "--locked", "--workspace", "--test", "boot"];
     // Built here, where there is a network.
     cargo(&[&test[..], &["--no-run"]].concat())?;
     let boot = cargo_command(&[&test[..], &["--", "--nocapture"]].concat());
@@ -47,6 +47,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// The image's folder; made where there is none of this recipe.
 pub(crate) fn image() -> Result<PathBuf> {
+    setup::install_missing(&PROGRAMS)?;
     let folder = target().join("boot-image");
     let known = folder.join("recipe");
     if fs::read_to_string(&known).is_ok_and(|recipe| recipe == RECIPE) {

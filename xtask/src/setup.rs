@@ -9,13 +9,16 @@ use anyhow::{Context, Result, bail};
 use crate::parts::{self, cargo, command};
 
 /// Programs that tests call, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("git", "git"),
     ("gcc", "gcc"),
     ("make", "make"),
     ("python3", "python3"),
     ("setsid", "util-linux"),
     ("ps", "procps"),
+    // They judge what a new machine does first.
+    ("cloud-init", "cloud-init"),
+    ("shellcheck", "shellcheck"),
 ];
 
 /// PostgreSQL's server, for the tests of a journal that runners share. Its

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::agent::{self, AMD64, Agent};
+use crate::boot;
 use crate::fuzz::{self, Fuzz};
 use crate::parts::{self, Parts, cargo, cargo_command, command};
 use crate::setup;
@@ -39,6 +40,8 @@ fn all(parts: &mut Parts) -> Result<()> {
     })?;
     parts.run("tests", || cargo(&["test", "--workspace", "--locked"]))?;
     parts.run("static agents", static_agents)?;
+    parts.run("boot image", || boot::image().map(drop))?;
+    parts.run("booted machines", boot::run)?;
     parts.run("fuzzing", || fuzz::run(&Fuzz::BRIEFLY))?;
     parts.run("dependencies", || {
         let deny = setup::cargo_deny()?;

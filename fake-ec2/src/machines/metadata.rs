@@ -226,7 +226,10 @@ mod tests {
             ("", Some("dynamic/\nmeta-data/\nuser-data")),
             ("user-data/", Some("#cloud-config")),
             ("meta-data/instance-id", Some("i-1")),
-            ("meta-data/network/interfaces/macs/", Some("06:00:00:00:00:01/")),
+            (
+                "meta-data/network/interfaces/macs/",
+                Some("06:00:00:00:00:01/"),
+            ),
             ("meta-data/placement", Some("availability-zone\nregion")),
             ("meta-data/spot/instance-action", None),
             ("meta", None),

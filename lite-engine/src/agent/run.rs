@@ -20,6 +20,7 @@ use crate::enrol::Enrolment;
 use crate::host::{self, HostConfig};
 use crate::identity::{Identity, IdentityError};
 use crate::listener::{self, Limits, ListenerError, agent_service};
+use crate::start_up::StartUp;
 
 /// Why an agent stopped serving.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +114,7 @@ pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<Agent
         state_dir,
         listener,
         metadata,
+        start_up,
     } = config;
     let system = |attempted| move |source| AgentError::System { attempted, source };
     let identity = Identity::load_or_create(&state_dir.join("identity"), &bootstrap.ca_pem)?;
@@ -134,8 +136,9 @@ pub async fn serve(config: AgentConfig, stop: CancellationToken) -> Result<Agent
     let listener = TcpListener::from_std(listener).map_err(system("listen"))?;
     let machine = Machine::new(agent.claim().clone(), desk(&state_dir));
     let closing = stop.child_token();
+    let start_up = StartUp::told_in(start_up);
     let service = Beside {
-        ours: agent_service(agent.service().until(closing.clone())),
+        ours: agent_service(agent.service().until(closing.clone()).after(start_up)),
         machine: machine.clone(),
     };
     let limits = Limits::default();

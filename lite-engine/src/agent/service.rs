@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use vmpool_core::Term;
 use vmpool_core::agent::{Call, Refusal, Rules, StagePhase};
+use vmpool_core::{BootPhase, Term};
 use vmpool_proto::agent::v1 as proto;
 use vmpool_proto::agent::v1::agent_server::Agent;
 use vmpool_proto::agent::v1::run_request::Kind;
@@ -24,6 +24,7 @@ use super::watch::Watcher;
 use crate::claim::{Claim, Protocol};
 use crate::identity::{Identity, renew_certificate};
 use crate::notices::Notices;
+use crate::start_up::StartUp;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -37,6 +38,7 @@ pub struct Service {
     notices: Notices,
     /// Where steps work.
     disk: PathBuf,
+    start_up: StartUp,
     closing: CancellationToken,
 }
 
@@ -56,6 +58,7 @@ impl Service {
             claim,
             notices,
             disk,
+            start_up: StartUp::default(),
             closing: CancellationToken::new(),
         }
     }
@@ -64,6 +67,12 @@ impl Service {
     #[must_use]
     pub fn until(self, closing: CancellationToken) -> Self {
         Self { closing, ..self }
+    }
+
+    /// The same, which is ready once the machine's start-up is over.
+    #[must_use]
+    pub fn after(self, start_up: StartUp) -> Self {
+        Self { start_up, ..self }
     }
 
     /// Whether there is such a step, and its log has come to `offset`.
@@ -100,7 +109,11 @@ impl Agent for Service {
         let term = Term(request.into_inner().term);
         self.durably(move |engine| engine.call(Call::Open { term }))
             .await?;
-        Ok(Response::new(self.engine.look(report)))
+        let phases = self.start_up.look();
+        let phases = phases.map_err(|error| Status::unavailable(error.to_string()))?;
+        let boot = phases.into_iter().map(boot_phase).collect();
+        let report = self.engine.look(report);
+        Ok(Response::new(proto::Report { boot, ..report }))
     }
 
     async fn renew(
@@ -278,6 +291,16 @@ fn report(rules: &Rules) -> proto::Report {
         ended: stage.is_some_and(|(_, phase)| phase.has_ended()),
         steps: steps.collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot: Vec::new(),
+    }
+}
+
+fn boot_phase(phase: BootPhase) -> proto::BootPhase {
+    let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    proto::BootPhase {
+        name: phase.name,
+        began_ms_ago: ms(phase.began_ago),
+        took_ms: ms(phase.took),
     }
 }
 

@@ -57,6 +57,11 @@ pub(crate) struct Server {
     #[arg(long, value_name = "CLOUD", value_enum, requires = "request")]
     metadata: Option<Cloud>,
 
+    /// Where the machine's start-up scripts tell what they did, and what the
+    /// machine must have before it is ready.
+    #[arg(long, value_name = "FILE", requires = "request")]
+    start_up: Option<PathBuf>,
+
     /// Ends the machine, once the agent has ended what ran on it.
     #[arg(
         long,
@@ -104,6 +109,7 @@ impl Server {
                     state: self.state,
                     listen: self.listen,
                     metadata: self.metadata,
+                    start_up: self.start_up,
                     end_with: self.end_with,
                 };
                 Ok(server.run()?)
@@ -120,6 +126,7 @@ struct Ordered {
     state: PathBuf,
     listen: SocketAddr,
     metadata: Option<Cloud>,
+    start_up: Option<PathBuf>,
     end_with: PathBuf,
 }
 
@@ -142,6 +149,7 @@ impl Ordered {
             state_dir: self.state,
             listener,
             metadata,
+            start_up: self.start_up,
         };
         match lite_engine::run_to_end(config) {
             Ok(AgentEnd::Stopped) => Ok(ExitCode::SUCCESS),

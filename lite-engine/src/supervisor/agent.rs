@@ -45,5 +45,6 @@ pub(super) fn run(machine: MachineId, agent: fn(AgentConfig) -> ExitCode) -> io:
         listener: TcpListener::from(listener),
         // A process of this host, whatever this host is.
         metadata: None,
+        start_up: None,
     }))
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use vmpool_core::agent::reason as refusal;
 use vmpool_core::{
-    AgentReport, ExecutorError, Lease, StageId, StageSetup, Step, StepId, StepOutcome, StepReport,
-    StepStatus, Term, Timestamp,
+    AgentReport, BootPhase, ExecutorError, Lease, StageId, StageSetup, Step, StepId, StepOutcome,
+    StepReport, StepStatus, Term, Timestamp,
 };
 use vmpool_proto::agent::v1 as proto;
 use vmpool_proto::agent::v1::step_ended::How;
@@ -48,7 +48,16 @@ pub(crate) fn report(report: proto::Report) -> Result<AgentReport, String> {
         ended: report.ended,
         steps: steps.collect::<Result<_, String>>()?,
         version: report.version,
+        boot: report.boot.into_iter().map(boot_phase).collect(),
     })
+}
+
+fn boot_phase(phase: proto::BootPhase) -> BootPhase {
+    BootPhase {
+        name: phase.name,
+        began_ago: Duration::from_millis(phase.began_ms_ago),
+        took: Duration::from_millis(phase.took_ms),
+    }
 }
 
 /// How a step ended. The error says what in it can't be.

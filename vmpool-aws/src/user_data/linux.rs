@@ -1,10 +1,12 @@
 //! User data for a Linux with cloud-init and systemd: a cloud-config that arms
-//! the boot clock, then brings the agent up as a unit.
+//! the boot clock, brings the agent up as a unit, then what else the machine
+//! needs, all of that at once.
 //!
 //! The boot clock is systemd's own timer and armed before anything is written
 //! or downloaded. It ends the machine unless its agent is enrolled by then,
-//! which the agent's state directory tells. Every phase is told on the console,
-//! which EC2 keeps.
+//! which the agent's state directory tells. Every phase is told to the agent
+//! (`/run/vmpool/start`, see `lite_engine::start_up`), which is not ready before
+//! they are over, and on the console, which EC2 keeps.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,11 +18,12 @@ use vmpool_core::agent::Clocks;
 use super::NOT_SHOWN;
 
 const UNIT: &str = include_str!("lite-engine.service");
+const BOOT_CLOCK: &str = include_str!("boot-clock.sh");
+const TELL: &str = include_str!("tell.sh");
 const GET_AGENT: &str = include_str!("get-agent.sh");
 /// What the agent starts from; the only file with a secret.
 const REQUEST: &str = "/etc/vmpool/request";
-/// The agent's own word that a runner has come with its certificate.
-const ENROLLED: &str = "/var/lib/lite-engine/identity/enrolled";
+const EXTRAS: &str = include_str!("extras.sh");
 
 /// How the agent comes up on a Linux.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,53 @@ pub struct Linux {
     pub port: u16,
     /// The dead-man's clocks of its machines, where they are not the deployment's.
     pub clocks: Option<Clocks>,
+    /// What else must be there, or have been tried, before the machine is ready.
+    pub extras: Vec<Extra>,
+}
+
+/// Something that a machine needs beside its agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extra {
+    /// Docker, running; without it the machine does not get ready.
+    Docker {
+        /// Install it where the image lacks it.
+        install: bool,
+    },
+    /// Git; without it the machine does not get ready.
+    Git {
+        /// Install it where the image lacks it.
+        install: bool,
+    },
+    /// A program that some steps call, and builds get along without.
+    Companion {
+        /// What it is told as.
+        name: String,
+        /// Where it belongs.
+        file: String,
+        /// Addresses of the program, tried in turn.
+        urls: Vec<String>,
+    },
+}
+
+impl Extra {
+    fn name(&self) -> &str {
+        match self {
+            Self::Docker { .. } => "docker",
+            Self::Git { .. } => "git",
+            Self::Companion { name, .. } => name,
+        }
+    }
+
+    /// As `extras.sh` reads it.
+    fn line(&self) -> String {
+        match self {
+            Self::Docker { install } | Self::Git { install } => {
+                let how = if *install { "install" } else { "require" };
+                format!("{} {how}", self.name())
+            }
+            Self::Companion { name, file, urls } => format!("{name} {file} {}", urls.join(" ")),
+        }
+    }
 }
 
 /// Where an agent comes from that the image lacks.
@@ -53,18 +103,44 @@ impl Linux {
             program: None,
         };
         let request = request.to_bytes()?;
+        let mut files = vec![
+            file(REQUEST, "0600", request.expose()),
+            file("/usr/local/lib/vmpool/tell", "0644", TELL.as_bytes()),
+            file(
+                "/usr/local/lib/vmpool/get-agent",
+                "0755",
+                GET_AGENT.as_bytes(),
+            ),
+            file(
+                "/etc/systemd/system/lite-engine.service",
+                "0644",
+                self.unit().as_bytes(),
+            ),
+        ];
+        let mut commands = vec![
+            json!(self.get_agent()),
+            json!(["systemctl", "daemon-reload"]),
+            json!([
+                "systemctl",
+                "enable",
+                "--now",
+                "--no-block",
+                "lite-engine.service"
+            ]),
+        ];
+        if !self.extras.is_empty() {
+            files.push(file("/etc/vmpool/extras", "0644", self.extras().as_bytes()));
+            files.push(file(
+                "/usr/local/lib/vmpool/extras",
+                "0755",
+                EXTRAS.as_bytes(),
+            ));
+            commands.push(json!(["/usr/local/lib/vmpool/extras"]));
+        }
         let config = json!({
-            "bootcmd": [["cloud-init-per", "once", "vmpool-boot-clock", "sh", "-c", boot_clock(clock)]],
-            "write_files": [
-                file(REQUEST, "0600", request.expose()),
-                file("/usr/local/lib/vmpool/get-agent", "0755", GET_AGENT.as_bytes()),
-                file("/etc/systemd/system/lite-engine.service", "0644", self.unit().as_bytes()),
-            ],
-            "runcmd": [
-                self.get_agent(),
-                ["systemctl", "daemon-reload"],
-                ["systemctl", "enable", "--now", "--no-block", "lite-engine.service"],
-            ],
+            "bootcmd": [self.boot_clock(clock)],
+            "write_files": files,
+            "runcmd": commands,
         });
         // JSON is YAML, and needs no writer of its own.
         Ok(format!("#cloud-config\n{config}\n"))
@@ -72,7 +148,25 @@ impl Linux {
 
     pub(super) fn identity(&self) -> String {
         let get = self.get_agent().join(" ");
-        format!("{GET_AGENT}\n{}\n{get}\n{:?}", self.unit(), self.clocks)
+        let scripts = [BOOT_CLOCK, TELL, GET_AGENT, EXTRAS].concat();
+        let (unit, extras, clocks) = (self.unit(), self.extras(), self.clocks);
+        format!("{scripts}\n{unit}\n{get}\n{extras}\n{clocks:?}")
+    }
+
+    fn extras(&self) -> String {
+        let lines = self.extras.iter().map(Extra::line);
+        lines.map(|line| line + "\n").collect()
+    }
+
+    fn boot_clock(&self, seconds: u64) -> Vec<String> {
+        let once = ["cloud-init-per", "once", "vmpool-boot-clock"];
+        let script = ["sh", "-c", BOOT_CLOCK, "sh"];
+        let awaited = self.extras.iter().map(Extra::name);
+        let words = once.into_iter().chain(script).map(str::to_owned);
+        words
+            .chain([seconds.to_string()])
+            .chain(awaited.map(str::to_owned))
+            .collect()
     }
 
     fn unit(&self) -> String {
@@ -105,13 +199,6 @@ pub(super) fn without_secrets(text: &str) -> String {
     format!("{first}\n{config:#}\n")
 }
 
-fn boot_clock(seconds: u64) -> String {
-    format!(
-        "systemd-run --unit=vmpool-boot-clock --on-active={seconds} \
-         sh -c 'test -e {ENROLLED} || systemctl poweroff'"
-    )
-}
-
 fn file(path: &str, mode: &str, content: &[u8]) -> Value {
     json!({
         "path": path,
@@ -122,63 +209,4 @@ fn file(path: &str, mode: &str, content: &[u8]) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use vmpool_core::agent::Bootstrap;
-    use vmpool_core::{Attempt, SecretBytes, Tags, Timestamp};
-
-    use super::*;
-
-    #[test]
-    fn the_boot_clock_comes_first_and_the_request_reads_back() {
-        let tags = Tags {
-            owner: "ci".into(),
-            deployment: "d".into(),
-            pool: "linux".into(),
-            order: "o".into(),
-            attempt: Attempt(1),
-            expires_at: Timestamp(1),
-        };
-        let bootstrap = Bootstrap {
-            order: "o".into(),
-            attempt: Attempt(1),
-            ca_pem: "pem".into(),
-            runner_name: "runner".into(),
-            secret: SecretBytes::new(*b"\x00\x01"),
-            clocks: Clocks::default(),
-        };
-        let draft = OrderDraft {
-            count: 1,
-            tags: &tags,
-            bootstrap: &bootstrap,
-            avoid: &[],
-        };
-        let linux = Linux {
-            agent: Agent {
-                urls: vec!["http://one/agent".into(), "http://two/agent".into()],
-                sha256: Some("abc".into()),
-            },
-            port: 9079,
-            clocks: None,
-        };
-        let text = linux.render(&draft).expect("rendered");
-        let json = text
-            .strip_prefix("#cloud-config\n")
-            .expect("its first line");
-        let config: Value = serde_json::from_str(json).expect("JSON");
-        let clock = config["bootcmd"][0][5].as_str().expect("a script");
-        assert!(clock.contains("--on-active=1800 "), "{clock}");
-        let content = config["write_files"][0]["content"]
-            .as_str()
-            .expect("base64");
-        let request = STANDARD.decode(content).expect("base64");
-        let request = Request::from_bytes(&SecretBytes::new(request)).expect("a request");
-        assert_eq!(request.tags, tags);
-        assert_eq!(request.bootstrap.secret, bootstrap.secret);
-        assert_eq!(config["write_files"][0]["permissions"], "0600", "P11");
-        assert_eq!(config["runcmd"][0][3], "http://two/agent");
-
-        let shown = without_secrets(&text);
-        assert!(shown.contains("\"content\": \"<secret>\""), "P11: {shown}");
-        assert!(!shown.contains(content), "P11: {shown}");
-    }
-}
+mod tests;

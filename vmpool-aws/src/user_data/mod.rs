@@ -15,7 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use vmpool_core::{ErrorKind, OrderDraft, ProviderError};
 
-pub use linux::{Agent, Linux};
+pub use linux::{Agent, Extra, Linux};
 pub use template::UserTemplate;
 
 /// EC2's limit, before base64.

@@ -57,6 +57,7 @@ impl Rules {
                 })
                 .collect(),
             version: version.to_owned(),
+            boot: Vec::new(),
         }
     }
 }

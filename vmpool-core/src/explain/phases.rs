@@ -5,6 +5,7 @@ use super::gather::{Findings, Subject};
 use crate::clock::Timestamp;
 use crate::id::Version;
 use crate::journal::{Event, MachineRow, OrderRow, RowKey, StageRecord, StepRow};
+use crate::pool::boot::phase_of;
 
 /// The phases, by their beginnings.
 pub(super) fn phases(findings: &Findings) -> Vec<Phase> {
@@ -20,7 +21,10 @@ pub(super) fn phases(findings: &Findings) -> Vec<Phase> {
             phases.extend(stage(findings, record));
         }
         Subject::Request(_) => phases.extend(waiting(findings, refused_at(findings))),
-        Subject::Machine(row, _) => phases.extend(machine(findings, row)),
+        Subject::Machine(row, _) => {
+            phases.extend(machine(findings, row));
+            phases.extend(findings.events.iter().filter_map(boot));
+        }
         Subject::Order(row) => phases.push(order(findings, row)),
     }
     phases.sort_by_key(|phase| phase.since);
@@ -89,6 +93,17 @@ fn machine(findings: &Findings, row: &MachineRow) -> Vec<Phase> {
         .filter(|((name, _), _)| name != "gone" && name != "lost")
         .map(|((name, since), until)| phase(name, since, until, findings.now))
         .collect()
+}
+
+/// A part of a machine's start, as its agent told it.
+fn boot(event: &Event) -> Option<Phase> {
+    let (name, took) = phase_of(event)?;
+    Some(Phase {
+        name: format!("boot: {name}"),
+        since: event.at,
+        took,
+        over: true,
+    })
 }
 
 /// Preparing, running, and each step.

@@ -350,3 +350,34 @@ async fn p13_what_is_not_known_and_what_is_no_id_are_told_apart() {
     let bad = explain(&hand.journal, "a\nb", Timestamp(1), &[]).await;
     assert!(matches!(bad, Err(ExplainError::BadId { .. })), "{bad:?}");
 }
+
+#[tokio::test]
+async fn what_a_machines_start_went_to_is_told_phase_by_phase() {
+    let hand = Hand::default();
+    hand.machine(2_000, 1, MachineState::Booting, "launched")
+        .await;
+    let note = |cause: &'static str| Note {
+        key: RowKey::Machine("i-0abc".into()),
+        what: "boot",
+        cause: cause.into(),
+    };
+    hand.batch(3_000, Vec::new(), vec![note("system took 12.50 s")])
+        .await;
+    hand.batch(15_500, Vec::new(), vec![note("agent took 4.00 s")])
+        .await;
+    hand.machine(20_000, 2, MachineState::Ready, "its agent is connected")
+        .await;
+    let story = hand.explain("i-0abc", 300_000, &[]).await;
+    let phases = story.phases.iter();
+    let phases: Vec<_> = phases
+        .map(|phase| (&*phase.name, phase.since.0, phase.took.as_millis()))
+        .collect();
+    assert_eq!(
+        phases[..3],
+        [
+            ("booting", 2_000, 18_000),
+            ("boot: system", 3_000, 12_500),
+            ("boot: agent", 15_500, 4_000),
+        ]
+    );
+}

@@ -5,6 +5,7 @@ mod actions;
 mod adopt;
 mod advance;
 mod book;
+pub(crate) mod boot;
 mod claim;
 mod config;
 mod events;

@@ -190,6 +190,9 @@ impl Shared {
             };
             row = adopted;
         }
+        if row.state == MachineState::Booting {
+            self.tell_boot(&row, &report.boot);
+        }
         if report.stage != row.stage {
             let has = report.stage.as_ref().map_or("none", |stage| stage.as_str());
             if row.state != MachineState::Claimed || report.stage.is_some() {

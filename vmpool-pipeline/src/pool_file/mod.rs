@@ -39,8 +39,8 @@ use crate::parse::Dialect;
 use crate::yaml::{self, Duplicates};
 
 pub use amazon::{
-    AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonSpec, AmazonUserData, StaticKeys,
-    ZoneSpec,
+    AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonPresence, AmazonSpec,
+    AmazonUserData, StaticKeys, ZoneSpec,
 };
 pub use local::LocalSpec;
 pub use timing::{PoolDeadlines, Timing};

@@ -19,7 +19,7 @@ ca-certificates,curl,python3,python3-cffi-backend,netplan.io \
 }
 
 # Official images of EC2 name their data source, too.
-echo 'datasource_list: [Ec2]' >"$root/etc/cloud/cloud.cfg.d/90_ec2.cfg"
+printf '%s\n' 'datasource_list: [Ec2]' 'locale: false' >"$root/etc/cloud/cloud.cfg.d/90_ec2.cfg"
 echo '/dev/vda / ext4 defaults 0 0' >"$root/etc/fstab"
 # Nothing that is not the machine's own start takes its time.
 for timer in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim; do

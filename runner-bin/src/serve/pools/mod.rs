@@ -2,6 +2,7 @@
 //! its machines come from.
 
 mod amazon;
+mod extras;
 mod local;
 mod start_up;
 

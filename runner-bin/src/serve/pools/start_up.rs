@@ -13,6 +13,7 @@ use vmpool_pipeline::{AmazonSpec, AmazonUserData, PoolFile, PoolSpec, Source};
 
 use super::amazon::PORT;
 use super::clocks;
+use super::extras::extras;
 use crate::out::complain;
 use crate::serve::agents::Offered;
 
@@ -92,6 +93,7 @@ pub(crate) fn user_data(
                 agent: agent(&pool.platform.arch, agents),
                 port: PORT,
                 clocks: Some(clocks),
+                extras: extras(spec, &pool.platform.arch),
             }));
         }
         Some(AmazonUserData::Text(text)) => (text.clone(), "spec.user_data".to_owned()),
@@ -220,6 +222,6 @@ fn variables(pool: &PoolSpec, agents: Option<&Offered>) -> Map<String, Value> {
 }
 
 /// A variable of this process's environment; empty it counts as absent.
-fn from_environment(name: &str) -> Option<String> {
+pub(super) fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
 }

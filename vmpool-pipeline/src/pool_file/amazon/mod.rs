@@ -42,6 +42,22 @@ pub struct AmazonSpec {
     pub instance_profile: Option<String>,
     /// Machines can be put to sleep.
     pub hibernate: bool,
+    /// Whether machines have Docker.
+    pub docker: AmazonPresence,
+    /// Whether machines have git.
+    pub git: AmazonPresence,
+}
+
+/// Whether a machine has a program when it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AmazonPresence {
+    /// `install`: it is installed where the image lacks it.
+    #[default]
+    Install,
+    /// `require`: a machine whose image lacks it does not get ready.
+    Require,
+    /// `none`: it does not matter.
+    None,
 }
 
 /// An account, and where in it.

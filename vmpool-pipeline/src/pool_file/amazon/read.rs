@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonSpec, AmazonUserData, StaticKeys,
-    ZoneSpec,
+    AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonPresence, AmazonSpec,
+    AmazonUserData, StaticKeys, ZoneSpec,
 };
 use crate::diagnostic::quoted;
 use crate::fields::{At, Fields, Reader};
@@ -33,6 +33,8 @@ const AMAZON: Keys = Keys {
         "device_name",
         "iam_profile_arn",
         "hibernate",
+        "docker",
+        "git",
         TIMING[0],
         TIMING[1],
         TIMING[2],
@@ -153,6 +155,8 @@ pub(in crate::pool_file) fn spec(
         device_name: fields.read(r, "device_name", text),
         instance_profile: fields.read(r, "iam_profile_arn", text),
         hibernate: fields.read(r, "hibernate", Reader::flag).unwrap_or(false),
+        docker: fields.read(r, "docker", presence).unwrap_or_default(),
+        git: fields.read(r, "git", presence).unwrap_or_default(),
     };
     Some((timing, spec))
 }
@@ -240,6 +244,23 @@ fn market(r: &mut Reader, at: &At<'_>) -> Option<AmazonMarket> {
             let found = quoted(&choice);
             let choices = "on-demand, spot or spot-only";
             r.error(at, format!("expected {choices}, found {found}"));
+            None
+        }
+    }
+}
+
+fn presence(r: &mut Reader, at: &At<'_>) -> Option<AmazonPresence> {
+    let choice = text(r, at)?;
+    match choice.as_str() {
+        "install" => Some(AmazonPresence::Install),
+        "require" => Some(AmazonPresence::Require),
+        "none" => Some(AmazonPresence::None),
+        _ => {
+            let found = quoted(&choice);
+            r.error(
+                at,
+                format!("expected install, require or none, found {found}"),
+            );
             None
         }
     }
