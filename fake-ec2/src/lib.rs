@@ -112,6 +112,6 @@ pub use crate::machines::{
 pub use crate::params::Params;
 pub use crate::policy::Policy;
 pub use crate::record::{CallRecord, Record};
-pub use crate::server::{Control, FakeEc2};
+pub use crate::server::{Control, FakeEc2, Lost};
 pub use crate::throttle::{Rate, request_rate, resource_rate};
 pub use crate::xml::Element;

@@ -6,13 +6,18 @@
 //! instance's role. A role that is named is assumed on top of them. The endpoint
 //! is the SDK's, so `AWS_ENDPOINT_URL_EC2` sets it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
+use vmpool_core::account::{Account, Answer, CallKind, Priority};
+use vmpool_core::{Clock, Timestamp};
 
 /// A call that takes longer is made again by whoever needs it.
 const CALL: Duration = Duration::from_secs(30);
@@ -20,6 +25,99 @@ const CALL: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
 /// The name that an assumed role's calls carry in the account's trail.
 const SESSION: &str = "vmpool";
+
+/// Between two looks for outdated launch templates.
+const REAPS_EVERY: Duration = Duration::from_mins(10);
+
+/// An account in a region, as all of its pools share it: one client, one budget
+/// for all calls (P8), one listing of what there is. A handle: clones are the
+/// same.
+#[derive(Debug, Clone)]
+pub struct Ec2Account(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ec2: Client,
+    ssm: aws_sdk_ssm::Client,
+    budget: Account,
+    clock: Clock,
+    /// Unix milliseconds of the next look for outdated launch templates; zero
+    /// while no launch has made any.
+    reaps_at: AtomicU64,
+}
+
+impl Ec2Account {
+    /// The account that `config` reaches, with `budget` for all calls to it, and
+    /// the clock of its pools' journal. Does not call AWS.
+    pub fn new(config: &SdkConfig, budget: Account, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            ec2: ec2(config),
+            ssm: ssm(config),
+            budget,
+            clock,
+            reaps_at: AtomicU64::new(0),
+        }))
+    }
+
+    /// Its EC2. Who calls it by itself waits for a pass of [`Ec2Account::budget`].
+    pub fn ec2(&self) -> &Client {
+        &self.0.ec2
+    }
+
+    /// Its SSM.
+    pub fn ssm(&self) -> &aws_sdk_ssm::Client {
+        &self.0.ssm
+    }
+
+    /// The budget of calls: what its pools' [`PoolParts`](vmpool_core::pool::PoolParts)
+    /// are given.
+    pub fn budget(&self) -> &Account {
+        &self.0.budget
+    }
+
+    /// Makes a call that is none of a pool's own, when the budget allows it.
+    pub(crate) async fn call<T: Answer>(
+        &self,
+        priority: Priority,
+        call: impl Future<Output = T>,
+    ) -> T {
+        self.0.budget.call(CallKind::Other, priority, call).await
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Who has the same shares everything, listings too.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Its launches make launch templates, of which some may be left over.
+    pub(crate) fn makes_templates(&self) {
+        let at_once = self.0.clock.now().0;
+        let never = 0;
+        // Another pool has said so before: nothing changes.
+        let _ =
+            self.0
+                .reaps_at
+                .compare_exchange(never, at_once, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether outdated launch templates are to be looked for now. Listings
+    /// come many a minute, and templates are outdated after an hour: most
+    /// times they are not.
+    pub(crate) fn reaps_now(&self) -> bool {
+        let now = self.0.clock.now();
+        let due = self.0.reaps_at.load(Ordering::Relaxed);
+        let is_due = due != 0 && Timestamp(due) <= now;
+        if is_due {
+            let next = now.after(REAPS_EVERY);
+            self.0.reaps_at.store(next.0, Ordering::Relaxed);
+        }
+        is_due
+    }
+}
 
 /// How an account is reached. What is `None` is found by the SDK.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use aws_sdk_ec2::types::Instance;
 
-use crate::template::Network;
+use crate::template::Reach;
 
 /// A number as EC2 takes it.
 pub(crate) fn whole(number: u32) -> i32 {
@@ -12,12 +12,12 @@ pub(crate) fn whole(number: u32) -> i32 {
 }
 
 /// Where an instance's agent is dialled, once EC2 knows.
-pub(crate) fn address_of(instance: &Instance, network: &Network) -> Option<SocketAddr> {
-    let address = if network.public_address {
+pub(crate) fn address_of(instance: &Instance, reach: Reach) -> Option<SocketAddr> {
+    let address = if reach.public {
         instance.public_ip_address()
     } else {
         instance.private_ip_address()
     };
     let address: IpAddr = address?.parse().ok()?;
-    Some(SocketAddr::new(address, network.agent_port))
+    Some(SocketAddr::new(address, reach.port))
 }

@@ -57,17 +57,18 @@ pub fn kind_of(code: &str) -> ErrorKind {
         | "PendingVerification"
         | "Client.InvalidKMSKey.NotAuthorized" => ErrorKind::Permission,
 
-        "InvalidInstanceID.NotFound" | "InvalidInstanceID.Malformed" => ErrorKind::NotFound,
+        "InvalidInstanceID.NotFound"
+        | "InvalidInstanceID.Malformed"
+        // A template that was just made is not known everywhere at once.
+        | "InvalidLaunchTemplateName.NotFoundException"
+        | "InvalidLaunchTemplateId.NotFound" => ErrorKind::NotFound,
 
         "UnsupportedOperation" | "UnsupportedHibernationConfiguration" => ErrorKind::Unsupported,
 
-        // Credentials that were just renewed, or a template that was just
-        // made, are not known everywhere at once.
+        // Credentials that were just renewed are not known everywhere at once.
         "ExpiredToken"
         | "ExpiredTokenException"
         | "RequestExpired"
-        | "InvalidLaunchTemplateName.NotFoundException"
-        | "InvalidLaunchTemplateId.NotFound"
         | "IncorrectInstanceState"
         | "IncorrectState"
         | "InternalError"
@@ -180,15 +181,27 @@ where
 {
     match error {
         SdkError::ConstructionFailure(_) => true,
-        SdkError::ServiceError(service) => match service.err().code() {
-            // Another request had the same token: this order was launched
-            // before, by bytes that are not these.
-            None | Some("IdempotentParameterMismatch") => false,
-            Some(code) => kind_of(code) != ErrorKind::Transient,
-        },
+        SdkError::ServiceError(service) => {
+            let code = service.err().code();
+            code.is_some_and(|code| !FAILED_INSIDE.contains(&code))
+        }
         _ => false,
     }
 }
+
+/// Codes that tell nothing of what was done.
+const FAILED_INSIDE: [&str; 8] = [
+    "InternalError",
+    "InternalFailure",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "Unavailable",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    // Another request had the same token: this order was launched before, by
+    // bytes that are not these.
+    "IdempotentParameterMismatch",
+];
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::ProvideErrorMetadata;
 use aws_sdk_ec2::operation::create_fleet::CreateFleetOutput;
 use aws_sdk_ec2::types::{
@@ -24,10 +23,12 @@ use aws_sdk_ec2::types::{
     ResourceType, ShutdownBehavior, SpotAllocationStrategy, SpotInstanceInterruptionBehavior,
     SpotOptionsRequest, TagSpecification, TargetCapacitySpecificationRequest, VolumeType,
 };
+use vmpool_core::account::{CallKind, Priority};
 use vmpool_core::{
     ErrorKind, LaunchOutcome, Launched, Market, Owner, Place, ProviderError, Timestamp,
 };
 
+use crate::account::Ec2Account;
 use crate::calls::whole;
 use crate::failure::{Said, failed, had_no_effect, kind_of, not_launched};
 use crate::request::{Offer, Request};
@@ -39,16 +40,50 @@ use crate::template::{Machine, Preference};
 const PREFIX: &str = "vmpool-";
 /// A template that is older is of no launch that still goes on.
 const OUTDATED: Duration = Duration::from_hours(1);
+/// So long a template that was just made may be unknown where a fleet asks for it.
+const TEMPLATE_SEEN: Duration = Duration::from_secs(3);
+/// A fleet is asked for again so often while it is: each costs a launch call.
+const TEMPLATE_TRIES: u32 = 3;
+/// Deleting templates holds nothing else up for longer.
+const TIDYING: Duration = Duration::from_secs(5);
 /// Most templates that EC2 describes in one answer.
 const PAGE: i32 = 200;
 
 /// Launches `request` wherever EC2 finds it best.
-pub(crate) async fn launch(client: &Client, request: &Request) -> LaunchOutcome {
-    if let Err(error) = make_template(client, request).await {
+pub(crate) async fn launch(account: &Ec2Account, request: &Request) -> LaunchOutcome {
+    if let Err(error) = account
+        .call(Priority::Request, Box::pin(make_template(account, request)))
+        .await
+    {
         // Nothing was launched: a fleet comes only after its template.
         return not_launched(request.count, error, true);
     }
-    let sent = client
+    let mut outcome = Box::pin(create(account, request)).await;
+    for _ in 0..TEMPLATE_TRIES {
+        if !is_without_template(&outcome) {
+            break;
+        }
+        tokio::time::sleep(TEMPLATE_SEEN).await;
+        let again = Box::pin(create(account, request));
+        let budget = account.budget();
+        outcome = budget
+            .call(CallKind::Launch, Priority::Request, again)
+            .await;
+    }
+    if outcome.unknown.is_none() {
+        // The outcome does not wait for long.
+        let name = name(request);
+        let deleted = delete(account, Priority::Request, &name);
+        if tokio::time::timeout(TIDYING, deleted).await.is_err() {
+            tracing::debug!(template = name, "a launch template is deleted later");
+        }
+    }
+    outcome
+}
+
+async fn create(account: &Ec2Account, request: &Request) -> LaunchOutcome {
+    let sent = account
+        .ec2()
         .create_fleet()
         .r#type(FleetType::Instant)
         .client_token(request.token())
@@ -64,17 +99,19 @@ pub(crate) async fn launch(client: &Client, request: &Request) -> LaunchOutcome 
         )
         .send()
         .await;
-    let outcome = match sent {
+    match sent {
         Ok(answer) => answered(request, &answer),
         Err(error) => {
             let why = failed(request.attempted(), &error);
             not_launched(request.count, why, had_no_effect(&error))
         }
-    };
-    if outcome.unknown.is_none() {
-        delete(client, &name(request)).await;
     }
-    outcome
+}
+
+/// EC2 does not know the order's template yet, so it launched nothing.
+fn is_without_template(outcome: &LaunchOutcome) -> bool {
+    let mut refused = outcome.refused.iter();
+    refused.any(|(_, error)| error.kind == ErrorKind::NotFound && error.place.is_none())
 }
 
 fn answered(request: &Request, answer: &CreateFleetOutput) -> LaunchOutcome {
@@ -151,9 +188,10 @@ fn name(request: &Request) -> String {
 }
 
 /// Makes the order's template; one that is there already is this order's.
-async fn make_template(client: &Client, request: &Request) -> Result<(), ProviderError> {
+async fn make_template(account: &Ec2Account, request: &Request) -> Result<(), ProviderError> {
     let name = name(request);
-    let sent = client
+    let sent = account
+        .ec2()
         .create_launch_template()
         .launch_template_name(&name)
         .launch_template_data(data(request))
@@ -174,50 +212,58 @@ async fn make_template(client: &Client, request: &Request) -> Result<(), Provide
     }
 }
 
-async fn delete(client: &Client, name: &str) {
-    let sent = client
-        .delete_launch_template()
-        .launch_template_name(name)
-        .send()
-        .await;
-    if let Err(error) = sent
-        && error.code() != Some("InvalidLaunchTemplateName.NotFoundException")
-    {
-        let error = failed("delete it", &error);
-        tracing::warn!(template = name, %error, "a launch template stays; it is deleted later");
+async fn delete(account: &Ec2Account, priority: Priority, name: &str) {
+    let call = async {
+        let sent = account.ec2().delete_launch_template();
+        match sent.launch_template_name(name).send().await {
+            Err(error) if error.code() != Some("InvalidLaunchTemplateName.NotFoundException") => {
+                Err(failed(format!("delete launch template {name}"), &error))
+            }
+            _ => Ok(()),
+        }
+    };
+    if let Err(error) = account.call(priority, Box::pin(call)).await {
+        tracing::warn!(%error, "a launch template stays; it is deleted later");
     }
 }
 
-/// Deletes the templates of `owner` that no launch can need any more.
-pub(crate) async fn reap(client: &Client, owner: &Owner, now: Timestamp) {
-    let sent = client
-        .describe_launch_templates()
-        .filters(
-            Filter::builder()
-                .name(format!("tag:{}", tags::OWNER))
-                .values(owner.as_str())
-                .build(),
-        )
-        .max_results(PAGE)
-        .send()
-        .await;
-    let found = match sent {
-        Ok(found) => found,
-        Err(error) => {
-            let error = failed("list launch templates", &error);
-            return tracing::debug!(%error, "old launch templates are looked for later");
+/// Deletes the templates of `owner` that no launch can need any more, as many
+/// as a short time allows: a listing waits for it.
+pub(crate) async fn reap(account: &Ec2Account, owner: &Owner) {
+    let reaped = async {
+        let found = account
+            .call(Priority::Audit, Box::pin(outdated(account, owner)))
+            .await?;
+        for name in found {
+            delete(account, Priority::Audit, &name).await;
         }
+        Ok::<_, ProviderError>(())
     };
-    for template in found.launch_templates() {
-        let made = template.create_time().and_then(|at| at.to_millis().ok());
-        let made = made.and_then(|at| u64::try_from(at).ok()).map(Timestamp);
-        if let (Some(made), Some(name)) = (made, template.launch_template_name())
-            && name.starts_with(PREFIX)
-            && now.since(made) > OUTDATED
-        {
-            delete(client, name).await;
-        }
+    match tokio::time::timeout(TIDYING, reaped).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "old launch templates are looked for later"),
+        Err(_) => tracing::debug!("old launch templates are deleted later"),
     }
+}
+
+async fn outdated(account: &Ec2Account, owner: &Owner) -> Result<Vec<String>, ProviderError> {
+    let ours = Filter::builder()
+        .name(format!("tag:{}", tags::OWNER))
+        .values(owner.as_str())
+        .build();
+    let sent = account.ec2().describe_launch_templates();
+    let sent = sent.filters(ours).max_results(PAGE).send().await;
+    let found = sent.map_err(|error| failed("list launch templates", &error))?;
+    let now = account.clock().now();
+    let templates = found.launch_templates().iter();
+    let outdated = templates.filter_map(|template| {
+        let made = template.create_time()?.to_millis().ok()?;
+        let made = Timestamp(u64::try_from(made).ok()?);
+        let name = template.launch_template_name()?;
+        let ours = name.starts_with(PREFIX) && now.since(made) > OUTDATED;
+        ours.then(|| name.to_owned())
+    });
+    Ok(outdated.collect())
 }
 
 fn config(request: &Request) -> FleetLaunchTemplateConfigRequest {

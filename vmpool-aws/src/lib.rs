@@ -33,7 +33,7 @@ mod template;
 mod terminate;
 pub mod user_data;
 
-pub use account::{ec2, ssm};
+pub use account::{Ec2Account, ec2, ssm};
 pub use failure::kind_of;
 pub use provider::Ec2Provider;
 pub use template::{Disk, Machine, Markets, Network, Preference, Template, Zone};

@@ -1,9 +1,9 @@
 //! What EC2 has under a deployment's tag, page by page.
 
-use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName, Reservation};
-use vmpool_core::{Clock, Listed, ListedState, Listing, Owner, ProviderError};
+use vmpool_core::{Listed, ListedState, Listing, Owner, ProviderError};
 
+use crate::account::Ec2Account;
 use crate::calls::address_of;
 use crate::failure::failed;
 use crate::tags;
@@ -12,22 +12,23 @@ use crate::template::Network;
 /// Most instances that EC2 describes in one answer.
 const PAGE: i32 = 1000;
 
-/// All machines of `owner`, of every deployment id and in every state.
+/// All machines of `owner`, of every deployment id and in every state. Those
+/// that don't tell how their agents are reached are reached by `network`.
 ///
 /// # Errors
 /// The first page was refused. A listing that breaks off later is incomplete.
 pub(crate) async fn list(
-    client: &Client,
+    account: &Ec2Account,
     owner: &Owner,
     network: &Network,
-    clock: &Clock,
 ) -> Result<Listing, ProviderError> {
-    let begun_at = clock.now();
+    let begun_at = account.clock().now();
     let ours = Filter::builder()
         .name(format!("tag:{}", tags::OWNER))
         .values(owner.as_str())
         .build();
-    let mut pages = client
+    let mut pages = account
+        .ec2()
         .describe_instances()
         .filters(ours)
         .max_results(PAGE)
@@ -70,11 +71,13 @@ fn listed(instance: &Instance, network: &Network) -> Option<Listed> {
         tracing::warn!(machine = id, "the tags of a machine are damaged");
         return None;
     };
+    // Another pool's machines may be reached in another way.
+    let reach = tags::reach(instance.tags()).unwrap_or_else(|| network.reach());
     Some(Listed {
         id: id.into(),
         tags,
         state: state(instance.state()?.name()?),
-        address: address_of(instance, network),
+        address: address_of(instance, reach),
     })
 }
 

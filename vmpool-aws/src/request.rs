@@ -31,6 +31,10 @@ pub(crate) struct Request {
     pub(crate) preference: Preference,
     /// Base64, as EC2 takes it. Holds the enrolment secret.
     pub(crate) user_data: Option<String>,
+    /// Machines are tagged with how their agents are reached. Orders of before
+    /// that are sent again as they were.
+    #[serde(default)]
+    pub(crate) tags_reach: bool,
 }
 
 /// A place where a machine may be.
@@ -71,6 +75,7 @@ impl Request {
             market,
             preference: template.preference,
             user_data: template.user_data.render(draft)?,
+            tags_reach: true,
         })
     }
 

@@ -78,7 +78,7 @@ fn answered(request: &Request, offer: &Offer, answer: &RunInstancesOutput) -> La
         .filter_map(|instance| {
             Some(Launched {
                 id: instance.instance_id()?.into(),
-                address: address_of(instance, &request.machine.network),
+                address: address_of(instance, request.machine.network.reach()),
             })
         })
         .collect();

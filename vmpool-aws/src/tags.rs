@@ -8,6 +8,7 @@ use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
 use vmpool_core::{Attempt, DeploymentId, Market, OrderId, Owner, PoolName, Tags, Timestamp};
 
 use crate::request::Request;
+use crate::template::Reach;
 
 /// The deployment's name; listings ask for it.
 pub const OWNER: &str = "vmpool:owner";
@@ -21,6 +22,13 @@ pub const ORDER: &str = "vmpool:order";
 pub const ATTEMPT: &str = "vmpool:attempt";
 /// After this moment the sweep may end the machine; Unix milliseconds.
 pub const EXPIRES: &str = "vmpool:expires";
+
+/// How its agent is reached: `private:9079`, `public:9079`. A listing serves
+/// pools that reach theirs differently.
+pub const AGENT: &str = "vmpool:agent";
+
+const PUBLIC: &str = "public";
+const PRIVATE: &str = "private";
 
 /// The tags as EC2 takes them, without those of the user.
 pub fn pairs(tags: &Tags) -> [(&'static str, String); 6] {
@@ -39,10 +47,29 @@ pub(crate) fn all(request: &Request) -> Vec<Tag> {
     let users = request.machine.tags.iter();
     let users = users.map(|(key, value)| tag(key, value));
     let ours = pairs(&request.tags);
+    let reach = request.tags_reach.then(|| {
+        let Reach { public, port } = request.machine.network.reach();
+        let address = if public { PUBLIC } else { PRIVATE };
+        tag(AGENT, &format!("{address}:{port}"))
+    });
     ours.iter()
         .map(|(key, value)| tag(key, value))
+        .chain(reach)
         .chain(users)
         .collect()
+}
+
+/// How the agent of a machine that EC2 shows is reached, if its tags tell.
+pub(crate) fn reach(tags: &[Tag]) -> Option<Reach> {
+    let tag = tags.iter().find(|tag| tag.key() == Some(AGENT))?;
+    let (address, port) = tag.value()?.split_once(':')?;
+    let public = match address {
+        PUBLIC => true,
+        PRIVATE => false,
+        _ => return None,
+    };
+    let port = port.parse().ok()?;
+    Some(Reach { public, port })
 }
 
 /// The tags of all that a launch creates.
@@ -106,6 +133,19 @@ mod tests {
         let written: Vec<_> = pairs(&tags).iter().map(|(k, v)| tag(k, v)).collect();
         assert_eq!(read(&written), Some(tags));
         assert_eq!(read(&written[1..]), None, "one is missing");
+    }
+
+    #[test]
+    fn how_an_agent_is_reached_reads_back_and_anything_else_does_not() {
+        let public = reach(&[tag(AGENT, "public:9079")]);
+        let expected = Reach {
+            public: true,
+            port: 9079,
+        };
+        assert_eq!(public, Some(expected));
+        for strange in ["public", "nowhere:9079", "private:99999"] {
+            assert_eq!(reach(&[tag(AGENT, strange)]), None, "{strange}");
+        }
     }
 
     #[test]

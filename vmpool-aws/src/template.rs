@@ -119,6 +119,23 @@ pub struct Network {
     pub agent_port: u16,
 }
 
+/// Where a machine's agent is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// At its public address, not the private one.
+    pub(crate) public: bool,
+    pub(crate) port: u16,
+}
+
+impl Network {
+    pub(crate) fn reach(&self) -> Reach {
+        Reach {
+            public: self.public_address,
+            port: self.agent_port,
+        }
+    }
+}
+
 impl Template {
     /// All places where its machines can be, in the order of preference.
     pub(crate) fn places(&self) -> Vec<Place> {

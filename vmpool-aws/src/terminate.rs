@@ -14,7 +14,7 @@ const BATCH: usize = 100;
 /// whole call of EC2's: each of that batch is then ended by itself.
 ///
 /// # Errors
-/// The last failure; all others were tried nevertheless.
+/// The last failure; all others were tried nevertheless, unless EC2 throttles.
 pub(crate) async fn terminate(
     client: &Client,
     ids: &[MachineId],
@@ -34,6 +34,8 @@ pub(crate) async fn terminate(
                 }
             }
             Err(error) if error.kind == ErrorKind::NotFound => {}
+            // The further batches would be refused too, and held against us.
+            Err(error) if is_throttled(error.kind) => return Err(error),
             Err(error) => worst = Some(error),
         }
     }
@@ -42,7 +44,11 @@ pub(crate) async fn terminate(
 
 /// A refusal that one id of a batch may have caused, for all of it.
 fn is_of_one(kind: ErrorKind) -> bool {
-    !matches!(kind, ErrorKind::Throttled { .. } | ErrorKind::Transient)
+    !is_throttled(kind) && kind != ErrorKind::Transient
+}
+
+fn is_throttled(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Throttled { .. })
 }
 
 async fn call(client: &Client, ids: &[MachineId]) -> Result<Vec<MachineId>, ProviderError> {

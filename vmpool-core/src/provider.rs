@@ -46,6 +46,13 @@ pub trait Provider: Send + Sync + 'static {
     /// `complete: false`.
     async fn list(&self, owner: &Owner) -> Result<Listing, ProviderError>;
 
+    /// Providers that say the same list the same machines in the same way, so
+    /// that one listing serves the pools of all: the address of what they
+    /// share, for as long as they live. `None`: like no other.
+    fn lists_as(&self) -> Option<usize> {
+        None
+    }
+
     /// Ends machines. One that is gone already, or that the provider never
     /// had, is no error.
     ///
@@ -311,9 +318,10 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Trying the same again may help, without a person's doing.
+    /// Trying the same again may help: in time, or once a person has given back
+    /// a permission or raised a quota.
     pub fn is_retryable(self) -> bool {
-        !matches!(self, Self::BadSpec | Self::Permission | Self::Unsupported)
+        !matches!(self, Self::BadSpec | Self::Unsupported)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What instances leave behind when they may: volumes and network interfaces.
 
+use std::collections::BTreeMap;
+
 use crate::actions::filter::Filters;
 use crate::actions::page::page;
 use crate::actions::{answer, show, tags};
@@ -24,12 +26,8 @@ pub(crate) fn describe_volumes(
         "volume-type",
     ];
     let filters = Filters::read(params, FILTERS)?;
-    let ids = params.texts("VolumeId");
-    for id in &ids {
-        if !context.region.volumes.contains_key(*id) {
-            return Err(no_volume(id));
-        }
-    }
+    let known = &context.region.volumes;
+    let ids = known_ids(params, "VolumeId", known, no_volume)?;
     let found: Vec<Volume> = context
         .region
         .volumes
@@ -61,6 +59,20 @@ pub(crate) fn describe_volumes(
     Ok(answer("DescribeVolumesResponse")
         .list("volumeSet", page.items.iter().map(volume))
         .maybe("nextToken", page.next))
+}
+
+/// The ids that a request names, if all of them are known.
+fn known_ids<'a, T>(
+    params: &'a Params,
+    name: &str,
+    known: &BTreeMap<String, T>,
+    unknown: fn(&str) -> ApiError,
+) -> Result<Vec<&'a str>, ApiError> {
+    let ids = params.texts(name);
+    match ids.iter().find(|id| !known.contains_key(**id)) {
+        Some(id) => Err(unknown(id)),
+        None => Ok(ids),
+    }
 }
 
 fn status(attached: bool) -> &'static str {
@@ -140,12 +152,8 @@ pub(crate) fn describe_network_interfaces(
         "vpc-id",
     ];
     let filters = Filters::read(params, FILTERS)?;
-    let ids = params.texts("NetworkInterfaceId");
-    for id in &ids {
-        if !context.region.interfaces.contains_key(*id) {
-            return Err(no_interface(id));
-        }
-    }
+    let known = &context.region.interfaces;
+    let ids = known_ids(params, "NetworkInterfaceId", known, no_interface)?;
     let found: Vec<Interface> = context
         .region
         .interfaces

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -156,6 +156,26 @@ impl Control {
         self.with(|_, _| ());
     }
 
+    /// Answers a request as if it had come over the wire: for tests whose time
+    /// stands still while a wire is waited for.
+    ///
+    /// # Errors
+    /// [`Lost`]: over a wire, the connection would have broken.
+    ///
+    /// # Cancel safety
+    /// The call has arrived, and has its effect.
+    pub async fn answer(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, Lost> {
+        let (head, body) = aws::answer(self, request.map(Body::from))
+            .await?
+            .into_parts();
+        // It is whole in memory, so it can't break off.
+        let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+        Ok(http::Response::from_parts(head, body))
+    }
+
     /// Adds a fault.
     pub fn fault(&self, rule: Rule) {
         self.with(|cloud, _| cloud.faults.add(rule));
@@ -258,10 +278,10 @@ async fn accept(
     }
 }
 
-/// The answer is kept back; hyper closes the connection on this error.
+/// The answer is kept back, or the request never arrived: the connection breaks.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is lost, by the fault plan")]
-struct Lost;
+pub struct Lost;
 
 async fn serve(stream: TcpStream, control: Control) {
     let admin = admin::router(control.clone());

@@ -87,7 +87,8 @@ impl Shift {
             sharing,
         };
         let (deployment, offered) = (site.authority.deployment(), site.agents.as_ref());
-        let sources = pools::sources(&site.pools, &site.owner, deployment, offered).await?;
+        let state = site.state.path();
+        let sources = pools::sources(&site.pools, &site.owner, deployment, offered, state).await?;
         let runner = Runner::start(parts, sources).await;
         let runner = runner.context("start the runner")?;
         site.desk.seat(Seat::Runner(runner.clone()));

@@ -2,12 +2,13 @@
 //! keeps a second one out.
 //!
 //! ```text
-//! lock        held while a runner works here; its holder's process id
-//! runner-id   this runner's name among others, for good
-//! trust.pem   the deployment's CA and keys, unless they are elsewhere
-//! vmpool.db   the journal, unless it is elsewhere
-//! logs/       the logs of steps, unless they are elsewhere
-//! grpc-url    where tools reach the runner, or reached the last one
+//! lock              held while a runner works here; its holder's process id
+//! runner-id         this runner's name among others, for good
+//! trust.pem         the deployment's CA and keys, unless they are elsewhere
+//! vmpool.db         the journal, unless it is elsewhere
+//! logs/             the logs of steps, unless they are elsewhere
+//! ec2-answers.json  what EC2 said of images last, for starts without it
+//! grpc-url          where tools reach the runner, or reached the last one
 //! ```
 //!
 //! Invariant: nobody but its owner can read or replace anything in it.

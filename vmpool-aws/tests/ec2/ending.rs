@@ -47,6 +47,23 @@ async fn p1_one_machine_that_may_not_be_ended_keeps_no_other_alive() {
 }
 
 #[tokio::test]
+async fn p8_terminations_that_are_throttled_are_not_pushed_on() {
+    let site = Site::new().await;
+    let provider = site.provider(template());
+    let code = "RequestLimitExceeded".to_owned();
+    let message = String::new();
+    let throttled = Fault::Error { code, message };
+    site.cloud()
+        .fault(Rule::on("TerminateInstances", throttled));
+    let ids: Vec<_> = (0..1000)
+        .map(|n| MachineId::new(format!("i-{n:017x}")))
+        .collect();
+    let error = provider.terminate(&ids).await.expect_err("throttled");
+    assert!(matches!(error.kind, ErrorKind::Throttled { .. }), "{error}");
+    assert_eq!(site.calls("TerminateInstances"), 1);
+}
+
+#[tokio::test]
 async fn p8_a_missing_permission_is_told_with_what_was_attempted() {
     let site = Site::new().await;
     let provider = site.provider(template());

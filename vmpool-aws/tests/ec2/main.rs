@@ -4,6 +4,8 @@
 mod ending;
 mod launching;
 mod listing;
+mod policy;
+mod pool;
 mod preparing;
 mod support;
 mod templates;

@@ -7,8 +7,9 @@ use fake_ec2::{Catalog, Clock, Config, Control, FakeEc2, Hollow, Timing};
 use vmpool_aws::account::{Login, keys};
 use vmpool_aws::user_data::UserData;
 use vmpool_aws::{
-    Disk, Ec2Provider, Machine, Markets, Network, Preference, Template, Zone, ec2, ssm,
+    Disk, Ec2Account, Ec2Provider, Machine, Markets, Network, Preference, Template, Zone, ec2, ssm,
 };
+use vmpool_core::account::{Account, AccountConfig};
 use vmpool_core::agent::{Bootstrap, Clocks};
 use vmpool_core::{
     Attempt, LaunchOrder, LaunchOutcome, OrderDraft, OrderId, Owner, Place, Provider, SecretBytes,
@@ -22,7 +23,8 @@ const OWNER: &str = "ci";
 /// A fake EC2 and an account's way to it.
 pub(crate) struct Site {
     fake: FakeEc2,
-    config: aws_config::SdkConfig,
+    /// How the account is reached.
+    pub(crate) config: aws_config::SdkConfig,
 }
 
 impl Site {
@@ -64,7 +66,9 @@ impl Site {
     }
 
     pub(crate) fn provider(&self, template: Template) -> Ec2Provider {
-        Ec2Provider::new(&self.config, template)
+        let budget = Account::new(AccountConfig::ec2("test"));
+        let account = Ec2Account::new(&self.config, budget, vmpool_core::Clock::system());
+        Ec2Provider::new(&account, template)
     }
 
     /// How often EC2 was asked to do `action`.

@@ -25,7 +25,8 @@ const ONE_AT_A_TIME: Duration = Duration::from_secs(5);
 
 type Answer = Result<Arc<Listing>, ProviderError>;
 
-/// By the provider's place in memory, and whose machines it lists.
+/// By the place in memory of the provider, or of what it shares with others,
+/// and whose machines it lists.
 type Key = (usize, Owner);
 
 #[derive(Debug, Default)]
@@ -62,7 +63,8 @@ impl Account {
         owner: &Owner,
         priority: Priority,
     ) -> Result<Arc<Listing>, ProviderError> {
-        let key = (Arc::as_ptr(provider).cast::<()>() as usize, owner.clone());
+        let itself = || Arc::as_ptr(provider).cast::<()>() as usize;
+        let key = (provider.lists_as().unwrap_or_else(itself), owner.clone());
         let (round, under_way) = self.join(&key, priority);
         let mut ours = false;
         let answer = round

@@ -229,7 +229,7 @@ impl Shared {
         let text = chain(error);
         self.trouble(None, text.clone());
         if !error.kind.is_retryable() {
-            // Only a person can help.
+            // Only another specification can help.
             return self.stop_taking(&text);
         }
         let mishap = match error.kind {

@@ -220,9 +220,14 @@ struct Tried<'a>(&'a [Evidence]);
 
 impl fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(last) = self.0.last() {
-            write!(f, "; last: {}", last.text)?;
+        let Some((last, before)) = self.0.split_last() else {
+            return Ok(());
+        };
+        write!(f, "; last: {}", last.text)?;
+        // What holds a pool off does not say what the provider said.
+        match before.last().filter(|before| before.text != last.text) {
+            Some(before) => write!(f, "; before that: {}", before.text),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

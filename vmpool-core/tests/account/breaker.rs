@@ -60,32 +60,55 @@ async fn p8_a_changed_specification_is_tried_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn p8_a_wrong_specification_makes_one_call_and_is_told_to_everybody() {
-    for kind in [ErrorKind::BadSpec, ErrorKind::Permission] {
-        let world = World::new();
-        let plan = FaultPlan::none().always(Call::Launch, Fault::Fail(kind));
-        world.provider.set_plan(plan);
-        let wrong = world.pool("wrong", 2, 20).await;
-        let right = world.beside().pool("right", 1, 20).await;
-        let refused = wrong.acquire(patient("build-1")).await;
-        let refused = refused.expect_err("only a person can help");
-        assert!(refused.to_string().contains(&kind.to_string()), "{refused}");
-        tokio::time::sleep(Duration::from_hours(1)).await;
-        assert_eq!(world.provider.calls(Call::Launch), 1, "it loops nowhere");
-        let stopped = wrong.status().stopped.expect("it says so");
-        assert!(stopped.contains(&kind.to_string()), "{stopped}");
-        let told = world.told("build-1").await;
-        assert!(told.iter().any(|(_, why)| why.contains(&kind.to_string())));
-        // Others of the account go on.
-        lease(&right, "build-2").await;
+    let kind = ErrorKind::BadSpec;
+    let world = World::new();
+    let plan = FaultPlan::none().always(Call::Launch, Fault::Fail(kind));
+    world.provider.set_plan(plan);
+    let wrong = world.pool("wrong", 2, 20).await;
+    let right = world.beside().pool("right", 1, 20).await;
+    let refused = wrong.acquire(patient("build-1")).await;
+    let refused = refused.expect_err("only a person can help");
+    assert!(refused.to_string().contains(&kind.to_string()), "{refused}");
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert_eq!(world.provider.calls(Call::Launch), 1, "it loops nowhere");
+    let stopped = wrong.status().stopped.expect("it says so");
+    assert!(stopped.contains(&kind.to_string()), "{stopped}");
+    let told = world.told("build-1").await;
+    assert!(told.iter().any(|(_, why)| why.contains(&kind.to_string())));
+    // Others of the account go on.
+    lease(&right, "build-2").await;
 
-        // A person mends it, and starts the pool again.
-        world.provider.set_plan(FaultPlan::none());
-        drop(wrong);
-        let mended = world.pool("wrong", 2, 20).await;
-        until(&mended, "ready", |status| status.ready == 2).await;
-        right.shutdown(Duration::from_hours(1)).await;
-        world.end([mended]).await;
-    }
+    // A person mends it, and starts the pool again.
+    world.provider.set_plan(FaultPlan::none());
+    drop(wrong);
+    let mended = world.pool("wrong", 2, 20).await;
+    until(&mended, "ready", |status| status.ready == 2).await;
+    right.shutdown(Duration::from_hours(1)).await;
+    world.end([mended]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_a_permission_that_is_missing_holds_a_pool_off_until_it_is_given_back() {
+    let world = World::new();
+    let pool = world.pool("linux", 2, 20).await;
+    until(&pool, "ready", |status| status.ready == 2).await;
+    let missing = Fault::Fail(ErrorKind::Permission);
+    let plan = FaultPlan::none().always(Call::Launch, missing);
+    world.provider.set_plan(plan);
+    let before = world.provider.calls(Call::Launch);
+    // What is warm is still handed out.
+    lease(&pool, "build-1").await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    let calls = world.provider.calls(Call::Launch) - before;
+    assert!((5..80).contains(&calls), "rarely, but still: {calls}");
+    let status = pool.status();
+    assert_eq!(status.stopped, None);
+    let held_off = status.held_off.expect("it says so");
+    let why = ErrorKind::Permission.to_string();
+    assert!(held_off.contains(&why), "{held_off}");
+    world.provider.set_plan(FaultPlan::none());
+    until(&pool, "ready", |status| status.ready == 2).await;
+    world.end([pool]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,19 +2,18 @@
 //! asked of EC2 once, before the first launch.
 
 use std::collections::HashMap;
+use std::path::Path;
 
-use anyhow::Context as _;
 use vmpool_aws::account::{Login, Role, keys};
-use vmpool_aws::image::ImageName;
-use vmpool_aws::security_group::Admits;
 use vmpool_aws::user_data::UserData;
 use vmpool_aws::{
-    Disk, Ec2Provider, Machine, Markets, Network, Preference, Template, Zone, ec2, ssm,
+    Disk, Ec2Account, Ec2Provider, Machine, Markets, Network, Preference, Template, Zone,
 };
-use vmpool_core::Owner;
 use vmpool_core::account::{Account, AccountConfig};
+use vmpool_core::{Clock, Owner};
 use vmpool_pipeline::{AmazonAccount, AmazonDisk, AmazonMarket, AmazonSpec, PoolSpec};
 
+use super::found::{Answers, Question};
 use super::start_up::user_data;
 use crate::serve::agents::Offered;
 
@@ -25,11 +24,23 @@ const GIB: u32 = 32;
 const KIND: &str = "gp2";
 const IO1_IOPS: u32 = 100;
 
-/// The accounts of a pool file, each with one budget for all of its pools.
-#[derive(Debug, Default)]
-pub(super) struct Amazon(HashMap<String, Account>);
+/// The accounts of a pool file: pools of the same keys, role and region share
+/// one, with its budget.
+#[derive(Debug)]
+pub(super) struct Amazon {
+    accounts: HashMap<String, Ec2Account>,
+    answers: Answers,
+}
 
 impl Amazon {
+    /// None yet; what EC2 answers is kept in this state directory.
+    pub(super) fn new(state: &Path) -> Self {
+        Self {
+            accounts: HashMap::new(),
+            answers: Answers::in_folder(state),
+        }
+    }
+
     /// Where a pool's machines come from, and the budget of its calls.
     ///
     /// # Errors
@@ -42,45 +53,43 @@ impl Amazon {
         agents: Option<&Offered>,
     ) -> anyhow::Result<(Ec2Provider, Account)> {
         let user_data = user_data(pool, spec, agents)?;
-        let config = login(&spec.account).connect().await;
-        let (ec2, ssm) = (ec2(&config), ssm(&config));
-        let image = ImageName::of(&spec.ami, spec.ami_owners.clone());
-        let image = image.find(&ec2, &ssm).await.context("spec.ami")?;
-        let fits = image.check_types(&ec2, &spec.sizes).await;
-        fits.context("spec.size")?;
+        let account = self.account(&spec.account).await;
+        let name = &account.budget().config().name;
+        let question = Question::of(spec, name, owner, PORT);
+        let found = self.answers.ask(&pool.name, question, &account).await?;
         let mut template = template(pool, spec);
-        template.image.clone_from(&image.id);
+        template.image = found.image;
         let disk = &mut template.machine.disk;
-        if spec.device_name.is_none() && !image.device.is_empty() {
-            disk.device.clone_from(&image.device);
+        if spec.device_name.is_none() && !found.device.is_empty() {
+            disk.device = found.device;
         }
-        disk.gib = disk.gib.max(image.gib);
+        disk.gib = disk.gib.max(found.gib);
         let network = &mut template.machine.network;
-        if network.security_groups.is_empty() {
-            let admits = Admits {
-                owner: owner.clone(),
-                port: PORT,
-                ranges: spec.network.allow_from.clone(),
-                vpc: spec.vpc.clone(),
-            };
-            let made = admits.find_or_make(&ec2).await;
-            let made = made.context("spec.network.security_groups, or allow_from")?;
-            network.security_groups.push(made);
-        }
+        network.security_groups.extend(found.security_group);
         template.user_data = user_data;
-        let region = config.region().map(ToString::to_string).unwrap_or_default();
-        let account = self.account(&spec.account, &region);
-        Ok((Ec2Provider::new(&config, template), account))
+        let budget = account.budget().clone();
+        Ok((Ec2Provider::new(&account, template), budget))
     }
 
-    /// Pools of the same keys, role and region share a budget.
-    fn account(&mut self, account: &AmazonAccount, region: &str) -> Account {
+    /// The account of a pool, connected once.
+    async fn account(&mut self, account: &AmazonAccount) -> Ec2Account {
         let keys = account.keys.as_ref().map_or("", |keys| &keys.id);
         let role = account.role_arn.as_deref().unwrap_or_default();
-        let name = [region, keys, role].join(" ").trim().to_owned();
-        let budget = self.0.entry(name.clone());
-        budget
-            .or_insert_with(|| Account::new(AccountConfig::ec2(name)))
+        let named = |region: &str| [region, keys, role].join(" ").trim().to_owned();
+        if let Some(region) = &account.region
+            && let Some(known) = self.accounts.get(&named(region))
+        {
+            return known.clone();
+        }
+        let config = login(account).connect().await;
+        let region = config.region().map(ToString::to_string).unwrap_or_default();
+        let name = named(&region);
+        let known = self.accounts.entry(name.clone());
+        known
+            .or_insert_with(|| {
+                let budget = Account::new(AccountConfig::ec2(name));
+                Ec2Account::new(&config, budget, Clock::system())
+            })
             .clone()
     }
 }
@@ -88,7 +97,9 @@ impl Amazon {
 /// What lists and ends a pool's machines.
 pub(super) async fn reaper(pool: &PoolSpec, spec: &AmazonSpec) -> Ec2Provider {
     let config = login(&spec.account).connect().await;
-    Ec2Provider::new(&config, template(pool, spec))
+    let budget = Account::new(AccountConfig::ec2(""));
+    let account = Ec2Account::new(&config, budget, Clock::system());
+    Ec2Provider::new(&account, template(pool, spec))
 }
 
 fn login(account: &AmazonAccount) -> Login {

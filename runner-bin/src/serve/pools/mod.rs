@@ -3,6 +3,7 @@
 
 mod amazon;
 mod extras;
+mod found;
 mod local;
 mod start_up;
 
@@ -59,8 +60,9 @@ pub(crate) fn owner(name: Option<&str>, file: &PoolFile) -> Result<Owner, Stoppe
     Ok(Owner::new(format!("local-{}", geteuid())))
 }
 
-/// The pools of `file` for the deployment of this name and id. Must be called
-/// within a tokio runtime.
+/// The pools of `file` for the deployment of this name and id; what their
+/// providers answer is kept in the directory `state`. Must be called within a
+/// tokio runtime.
 ///
 /// # Errors
 /// There can't be such machines: this host, or the account, does not have what
@@ -70,10 +72,11 @@ pub(crate) async fn sources(
     owner: &Owner,
     deployment: &DeploymentId,
     agents: Option<&Offered>,
+    state: &Path,
 ) -> anyhow::Result<Vec<PoolSource>> {
     // This host is one account, whatever directories its machines are in.
     let here = vmpool_core::account::Account::default();
-    let mut amazon = Amazon::default();
+    let mut amazon = Amazon::new(state);
     let mut sources = Vec::with_capacity(file.pools.len());
     for pool in &file.pools {
         let attempted = || format!("prepare for the machines of pool {}", pool.name);
