@@ -144,6 +144,69 @@ async fn p1_a_runner_killed_after_a_launch_whose_answer_was_lost_leaks_nothing()
 }
 
 #[tokio::test]
+async fn p3_a_runner_started_while_the_account_is_away_serves_what_is_warm() {
+    let cloud = Cloud::new("eu-west-1", 1, 2).await;
+    let runner = cloud.serve().await;
+    // Its setup and its end are those of one machine; another is ready then.
+    cloud.site.setup("first").await;
+    cloud.site.destroy("first").await;
+    wait_for("a warm machine alone", async || {
+        (cloud.alive().len() == 1).then_some(())
+    })
+    .await;
+    runner.kill().await;
+    let code = "RequestLimitExceeded".to_owned();
+    let message = String::new();
+    let away = Rule::any(Fault::Error { code, message });
+    cloud.fake.control().fault(away);
+    let runner = cloud.serve().await;
+    let warm = cloud.alive();
+    let machine = cloud.site.setup("s").await;
+    assert_eq!(warm, [machine]);
+    let answered = cloud
+        .site
+        .insist("/step", &step("s", "hi", "echo hi"))
+        .await;
+    assert_eq!(answered.json(), json!({"exited": true}));
+    assert!(cloud.site.said().contains("its last answer counts"));
+    cloud.fake.control().with(|cloud, _| cloud.faults.clear());
+    cloud.site.destroy("s").await;
+    wait_for("another machine", async || {
+        let alive = cloud.alive();
+        (alive.len() == 1 && alive != warm).then_some(())
+    })
+    .await;
+    drop(runner);
+    cloud.end().await;
+}
+
+#[tokio::test]
+async fn p3_a_build_whose_machine_is_terminated_from_the_console_is_told_so() {
+    let cloud = Cloud::new("eu-central-1", 1, 3).await;
+    let runner = cloud.serve().await;
+    let machine = cloud.site.setup("s").await;
+    let endless = step("s", "long", "echo begun; sleep 1000");
+    let (told, ()) = tokio::join!(cloud.site.insist("/step", &endless), async {
+        wait_for("the first line", async || {
+            (cloud.site.log("s", "long") == "begun\n").then_some(())
+        })
+        .await;
+        cloud.fake.control().terminate([machine.as_str()]);
+    });
+    assert!(
+        told.body.contains("Client.UserInitiatedShutdown"),
+        "{told:?}"
+    );
+    wait_for("a full pool without it", async || {
+        let alive = cloud.alive();
+        (alive.len() == 1 && !alive.contains(&machine)).then_some(())
+    })
+    .await;
+    drop(runner);
+    cloud.end().await;
+}
+
+#[tokio::test]
 async fn p13_what_the_account_does_not_give_is_told_at_start_with_the_key() {
     let cloud = Cloud::new("us-west-2", 1, 1).await;
     let control = cloud.fake.control();
