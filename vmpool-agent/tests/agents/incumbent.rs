@@ -93,27 +93,36 @@ fn lease(machine: Machine) -> Lease {
     )
 }
 
-async fn world() -> World {
+/// A stage on a machine whose agent was met.
+async fn met() -> World {
     let deployment = Deployment::new();
     let born_with = deployment.authority.throw_away(&order(), Attempt(1));
     let theirs = Theirs::start(&born_with.expect("certificates")).await;
     let machine = machine(&theirs, order());
     let report = deployment.open(machine.clone()).await.expect("met");
     assert_eq!(report.version, "dev");
-    let executor = LiteEngineExecutor::new(deployment.agents.clone());
-    let lease = lease(machine);
-    let setup = StageSetup::default();
-    let prepared = executor.prepare(&lease, &setup);
-    soon("the stage", prepared).await.expect("prepared");
     World {
+        executor: LiteEngineExecutor::new(deployment.agents.clone()),
+        lease: lease(machine),
         deployment,
         theirs,
-        executor,
-        lease,
     }
 }
 
+/// The same, prepared.
+async fn world() -> World {
+    let world = met().await;
+    world.prepare("the stage").await;
+    world
+}
+
 impl World {
+    async fn prepare(&self, what: &str) {
+        let setup = StageSetup::default();
+        let prepared = self.executor.prepare(&self.lease, &setup);
+        soon(what, prepared).await.expect(what);
+    }
+
     async fn run(&self, id: &str, log: &Sink) -> Result<StepStatus, ExecutorError> {
         let mut log = log.clone();
         let step = Step::shell(id, "make");
@@ -163,9 +172,7 @@ async fn a_stage_is_prepared_run_and_cleaned_up_and_each_again_changes_nothing()
     let directory = world.theirs.request("step-a").working_dir;
     assert_eq!(directory, "/tmp/vmpool/workspace");
 
-    let setup = StageSetup::default();
-    let again = world.executor.prepare(&world.lease, &setup).await;
-    again.expect("prepared already");
+    world.prepare("the stage again").await;
     assert_eq!(world.theirs.book(|book| book.setups.len()), 1, "W8");
     world
         .executor
@@ -202,17 +209,9 @@ async fn p4_a_start_whose_answer_is_lost_starts_once() {
 #[tokio::test]
 async fn p9_a_setup_whose_answer_is_lost_is_made_good() {
     for path in ["/setup", "/start_step", "/poll_step"] {
-        let deployment = Deployment::new();
-        let born_with = deployment.authority.throw_away(&order(), Attempt(1));
-        let theirs = Theirs::start(&born_with.expect("certificates")).await;
-        let machine = machine(&theirs, order());
-        deployment.open(machine.clone()).await.expect("met");
-        theirs.book(|book| book.swallow = Some(path));
-        let executor = LiteEngineExecutor::new(deployment.agents.clone());
-        let lease = lease(machine);
-        let setup = StageSetup::default();
-        let prepared = executor.prepare(&lease, &setup);
-        soon(path, prepared).await.expect(path);
+        let world = met().await;
+        world.theirs.book(|book| book.swallow = Some(path));
+        world.prepare(path).await;
     }
 }
 

@@ -105,7 +105,13 @@ fn p13_what_is_wrong_is_told_with_its_line_also_where_this_pool_does_not_come() 
             "{{ .TLSKey | base65 }}",
             "line 1: function base65 is not known, did you mean base64?",
         ),
-        ("{{ .TLSKey }}\n{{ if .TLSKey }}", "line 2: "),
+        (
+            "{{ .TLSKey }}\n{{ if .TLSKey }}",
+            "line 2: a block from here on has no {{ end }}",
+        ),
+        ("{{ .TLSKey }}\na{{ end }}b", "{{ else }} no block"),
+        ("{{ .TLSKey }}a{{ else }}b", "{{ else }} no block"),
+        ("{{ .TLSKey }}{{ define \"a\" }}b", "no {{ end }}"),
         ("{{ .TLSKey }}\n\n{{ .TLSKey", "line 3: "),
         ("{{ .Tmate | base64 }}{{ .TLSKey }}", "fill it in: "),
         (

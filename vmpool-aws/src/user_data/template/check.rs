@@ -9,17 +9,41 @@ use std::collections::BTreeSet;
 use gotmpl::parse::{BranchNode, Expr, ListNode, Node, PipeNode, Pos};
 use serde_json::{Map, Value};
 
-use super::TemplateError;
+use super::{Secrets, TemplateError, parse};
 
-/// Go's own functions, by which every template may go on.
-const BUILT_IN: [&str; 20] = [
-    "and", "call", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not", "or",
-    "print", "printf", "println", "slice", "trim", "urlquery",
-];
-
-/// The incumbent's function besides [`BUILT_IN`] and `trim`.
+/// The incumbent's functions.
 pub(super) const BASE64: &str = "base64";
 pub(super) const TRIM: &str = "trim";
+
+/// All functions: Go's own, and the incumbent's.
+const FUNCTIONS: [&str; 21] = [
+    "and", "call", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not", "or",
+    "print", "printf", "println", "slice", "urlquery", BASE64, TRIM,
+];
+
+/// No template has it; it stands behind the whole text.
+const BEHIND: &str = "\u{0}vmpool";
+
+/// Refuses blocks that are not closed, and an end or an else of none. The
+/// library closes the ones at the text's end, and takes the others for the
+/// text's end.
+pub(super) fn blocks(source: &str) -> Result<(), TemplateError> {
+    let template = parse(&format!("{source}{BEHIND}"), Secrets::Shown)?;
+    let nodes = template.lookup(template.name());
+    let last = nodes.and_then(|list| list.nodes.last());
+    let line = match last {
+        Some(Node::Text(text)) if text.text.ends_with(BEHIND) => return Ok(()),
+        Some(Node::Text(text)) => text.pos.line,
+        Some(Node::Action(action)) => action.pos.line,
+        Some(Node::If(block) | Node::Range(block) | Node::With(block)) => block.pos.line,
+        _ => 1,
+    };
+    let reason = "a block from here on has no {{ end }}, or an {{ end }} or {{ else }} no block";
+    Err(TemplateError::Syntax {
+        line,
+        reason: reason.to_owned(),
+    })
+}
 
 /// All names that a template asks for: of variables, and of what may be ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -130,11 +154,10 @@ impl Walk<'_> {
             Expr::Field(at, chain) => self.field(*at, chain, dot == Dot::Variables),
             Expr::Variable(at, name, chain) => self.field(*at, chain, self.top && name == "$"),
             Expr::Identifier(at, name) => {
-                if name == BASE64 || BUILT_IN.contains(&name.as_str()) {
+                if FUNCTIONS.contains(&name.as_str()) {
                     return Ok(());
                 }
-                let functions = BUILT_IN.into_iter().chain([BASE64]);
-                let meant = nearest(name, functions).map(str::to_owned);
+                let meant = nearest(name, FUNCTIONS).map(str::to_owned);
                 Err(unknown(*at, "function ", name, meant))
             }
             // `index . "TLSKey"`.

@@ -137,6 +137,7 @@ impl UserTemplate {
         if bytes > MOST_TEMPLATE {
             return Err(TemplateError::Long { bytes });
         }
+        check::blocks(source)?;
         let mut known = variables.clone();
         for name in [CA_CERT, TLS_CERT, TLS_KEY, REQUEST] {
             known.insert(name.to_owned(), serde_json::Value::Null);
