@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::clone::CloneArgs;
+use crate::doctor::{self, DoctorArgs};
 use crate::explain::ExplainArgs;
 use crate::journal::JournalCommand;
 use crate::pool::PoolCommand;
@@ -92,6 +93,17 @@ pub(crate) enum Command {
     /// Secrets are replaced by a mark.
     #[command(after_help = userdata::EXAMPLES)]
     Userdata(UserDataArgs),
+    /// Check all that a pool file needs: credentials, permissions, images, network, downloads
+    ///
+    /// Nothing is launched: what would change something is asked as a dry run.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(DoctorArgs),
+    /// Print the JSON schema of pool files, for editors, or their reference
+    PoolSchema {
+        /// The reference instead, in Markdown
+        #[arg(long)]
+        reference: bool,
+    },
     /// Export, check or copy a journal, also beside its runner
     Journal {
         #[command(subcommand)]

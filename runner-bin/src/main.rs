@@ -7,6 +7,7 @@
 mod cli;
 mod client;
 mod clone;
+mod doctor;
 mod exec;
 mod exit;
 mod explain;
@@ -57,6 +58,15 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
         Some(Command::Validate(args)) => validate::validate(&args),
         Some(Command::Pool { command }) => on_runtime(pool::pool(&command)),
         Some(Command::Explain(args)) => on_runtime(explain::explain(&args)),
+        Some(Command::PoolSchema { reference }) => {
+            say(if reference {
+                vmpool_pipeline::pool_file_reference()
+            } else {
+                vmpool_pipeline::pool_file_schema()
+            })?;
+            Ok(Exit::Success)
+        }
+        Some(Command::Doctor(args)) => on_runtime(doctor::doctor(&args)),
         Some(Command::Journal { command }) => on_runtime(journal::journal(&command)),
         Some(Command::Sweep(args)) => on_runtime(sweep::sweep(&args)),
         Some(Command::Userdata(args)) => userdata::userdata(&args),

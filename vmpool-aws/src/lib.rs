@@ -18,6 +18,7 @@
 
 pub mod account;
 mod calls;
+pub mod checkup;
 mod failure;
 mod fleet;
 pub mod image;

@@ -141,9 +141,7 @@ impl LocalProvider {
         + 'static,
     ) -> Self {
         self.agent = Some(Box::new(agent));
-        let both = hash(&[self.spec.as_bytes(), spec.as_bytes()]);
-        self.spec = format!("local-{both:016x}").into();
-        self
+        self.also_of(spec)
     }
 
     /// The disk of a machine of the provider with this root, or of one without:
@@ -158,6 +156,13 @@ impl LocalProvider {
     #[must_use]
     pub fn with_clocks(mut self, clocks: Clocks) -> Self {
         self.clocks = Some(clocks);
+        self.also_of(&format!("{clocks:?}"))
+    }
+
+    /// Its machines are others than those of a provider without this.
+    fn also_of(mut self, what: &str) -> Self {
+        let both = hash(&[self.spec.as_bytes(), what.as_bytes()]);
+        self.spec = format!("local-{both:016x}").into();
         self
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct At<'n> {
 }
 
 /// A map whose keys have been checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fields<'n> {
     place: Place,
     path: String,

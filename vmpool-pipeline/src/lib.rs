@@ -68,7 +68,8 @@ pub use parse::{Dialect, Parsed, parse};
 pub use pool_file::{
     AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonPresence, AmazonSpec,
     AmazonUserData, LocalSpec, PoolDeadlines, PoolFile, PoolPlatform, PoolSpec, Source, StaticKeys,
-    Timing, ZoneSpec, parse_pool_file,
+    Tenant, Timing, Variant, Wanted, ZoneSpec, parse_pool_file, pool_file_reference,
+    pool_file_schema,
 };
 pub use script::script;
 pub use substitute::Variables;

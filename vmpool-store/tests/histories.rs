@@ -197,6 +197,7 @@ impl History {
                 since: NOW,
                 cause: changed.cause.clone().into(),
                 stage: None,
+                spec: None,
                 launched_at: NOW,
                 expires_at: NOW,
                 called_at: None,

@@ -12,7 +12,7 @@ use vmpool_core::pool::{AcquireError, AttachError, NoteError};
 use vmpool_core::runner::{Runner, RunnerError, SetupRequest};
 use vmpool_core::stage::StageError;
 use vmpool_core::{ExecutorError, PoolName, StageId, Step};
-use vmpool_pipeline::PoolPlatform;
+use vmpool_pipeline::{PoolFile, Wanted};
 
 use super::wire::{self, Answer, DestroyVm, ExecuteVm, SetupVm};
 
@@ -45,7 +45,11 @@ pub(crate) enum Call {
         pool: PoolName,
         stage: Option<StageId>,
     },
-    Setup(SetupRequest),
+    Setup {
+        request: SetupRequest,
+        /// What tells which of the pools of this name is meant.
+        wanted: Wanted,
+    },
     Step {
         stage: StageId,
         step: Step,
@@ -62,9 +66,6 @@ pub(crate) struct Elsewhere {
     pub(crate) holder: Option<Holder>,
 }
 
-/// What each pool's machines are.
-pub(crate) type Platforms = BTreeMap<PoolName, PoolPlatform>;
-
 #[derive(Serialize)]
 struct Owned {
     owner: bool,
@@ -78,7 +79,8 @@ impl Call {
     pub(crate) fn read(request: &Request) -> Result<Self, Answer> {
         match request.path.as_str() {
             "/pool_owner" => pool_owner(&request.query),
-            "/setup" => SetupVm::read(&request.body).map(Self::Setup),
+            "/setup" => SetupVm::read(&request.body)
+                .map(|(request, wanted)| Self::Setup { request, wanted }),
             "/step" => {
                 ExecuteVm::read(&request.body).map(|(stage, step)| Self::Step { stage, step })
             }
@@ -100,18 +102,21 @@ impl Call {
     pub(crate) async fn perform(
         &self,
         runner: &Runner,
-        platforms: &Platforms,
+        pools: &PoolFile,
     ) -> Result<Answer, Elsewhere> {
         match self {
-            Self::PoolOwner { pool, stage } => Ok(owns(runner, pool, stage.as_ref()).await),
-            Self::Setup(request) => match runner.setup(request.clone()).await {
-                Ok(lease) => {
-                    let usual = PoolPlatform::here();
-                    let platform = platforms.get(&request.pool).unwrap_or(&usual);
-                    Ok(wire::set_up(&lease, platform))
+            Self::PoolOwner { pool, stage } => Ok(owns(runner, pools, pool, stage.as_ref()).await),
+            Self::Setup { request, wanted } => {
+                let pool = pools.choose(wanted);
+                let mut request = request.clone();
+                if let Some(pool) = pool {
+                    request.pool = pool.name.as_str().into();
                 }
-                Err(error) => setup_failed(error),
-            },
+                match runner.setup(request).await {
+                    Ok(lease) => Ok(wire::set_up(&lease, pool)),
+                    Err(error) => setup_failed(error),
+                }
+            }
             Self::Step { stage, step } => match runner.step(stage, step.clone()).await {
                 Ok(outcome) => Ok(wire::outcome(&outcome)),
                 Err(error) => step_failed(error),
@@ -147,11 +152,22 @@ fn fields(query: &str) -> Option<BTreeMap<String, String>> {
 
 /// Every runner of the deployment answers for all of its pools: what is
 /// another's is passed on.
-async fn owns(runner: &Runner, pool: &PoolName, stage: Option<&StageId>) -> Answer {
+async fn owns(
+    runner: &Runner,
+    pools: &PoolFile,
+    pool: &PoolName,
+    stage: Option<&StageId>,
+) -> Answer {
     let asked = async {
         Ok(match stage {
             None => runner.knows(pool).await?,
-            Some(stage) => runner.pool_of(stage).await?.as_ref() == Some(pool),
+            Some(stage) => {
+                let has = runner.pool_of(stage).await?;
+                has.is_some_and(|has| {
+                    let base = pools.pool(has.as_str()).map(|spec| spec.base.as_str());
+                    has == *pool || base == Some(pool.as_str())
+                })
+            }
         })
     };
     let asked: Result<bool, JournalError> = asked.await;

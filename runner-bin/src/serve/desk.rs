@@ -17,8 +17,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use vmpool_core::runner::Runner;
+use vmpool_pipeline::PoolFile;
 
-use super::call::{Call, Elsewhere, Platforms, Request};
+use super::call::{Call, Elsewhere, Request};
 use super::peer::{Peers, Successor};
 use super::wire::Answer;
 
@@ -59,7 +60,8 @@ struct Inner {
     stopping: AtomicBool,
     in_flight: TaskTracker,
     peers: Peers,
-    platforms: Platforms,
+    /// The pools as the file in force has them.
+    pools: watch::Sender<Arc<PoolFile>>,
 }
 
 /// A request that came from another runner can't be answered here: that one
@@ -69,14 +71,24 @@ struct Inner {
 pub(super) struct NotHere(String);
 
 impl Desk {
-    pub(super) fn new(peers: Peers, platforms: Platforms) -> Self {
+    pub(super) fn new(peers: Peers, pools: Arc<PoolFile>) -> Self {
         Self(Arc::new(Inner {
             seat: watch::Sender::new(Seat::Empty),
             stopping: AtomicBool::new(false),
             in_flight: TaskTracker::new(),
             peers,
-            platforms,
+            pools: watch::Sender::new(pools),
         }))
+    }
+
+    /// The pools of the file that is in force.
+    pub(super) fn pools(&self) -> Arc<PoolFile> {
+        self.0.pools.borrow().clone()
+    }
+
+    /// Another file is in force.
+    pub(super) fn offer(&self, pools: Arc<PoolFile>) {
+        self.0.pools.send_replace(pools);
     }
 
     /// Says who answers from now on.
@@ -125,7 +137,7 @@ impl Desk {
     pub(super) async fn answer(&self, request: Request) -> Answer {
         let _counted = self.0.in_flight.token();
         let call = match Call::read(&request) {
-            Ok(Call::Setup(_)) if self.is_stopping() => {
+            Ok(Call::Setup { .. }) if self.is_stopping() => {
                 return Answer::later("the runner is stopping: ask the next one");
             }
             Ok(call) => call,
@@ -140,7 +152,7 @@ impl Desk {
                 Seat::Gone => return Answer::later("the runner has stopped: ask again"),
                 Seat::Empty => Err("no runner is ready".to_owned()),
                 Seat::Successor(successor) => self.relay(&successor, &request).await,
-                Seat::Runner(runner) => match call.perform(&runner, &self.0.platforms).await {
+                Seat::Runner(runner) => match call.perform(&runner, &self.pools()).await {
                     Ok(answer) => return answer,
                     Err(elsewhere) => self.ask_owner(&elsewhere, &request).await,
                 },
@@ -173,7 +185,7 @@ impl Desk {
             Ok(call) => call,
             Err(answer) => return Ok(answer),
         };
-        let is_setup = matches!(call, Call::Setup(_));
+        let is_setup = matches!(call, Call::Setup { .. });
         loop {
             let seat = self.0.seat.borrow().clone();
             match seat {
@@ -181,7 +193,7 @@ impl Desk {
                 Seat::Runner(_) if is_setup && self.is_stopping() => {
                     return Err(NotHere("the runner is stopping".to_owned()));
                 }
-                Seat::Runner(runner) => match call.perform(&runner, &self.0.platforms).await {
+                Seat::Runner(runner) => match call.perform(&runner, &self.pools()).await {
                     Ok(answer) => return Ok(answer),
                     // It was handed over meanwhile, to whoever sits here now.
                     Err(_) if !matches!(&*self.0.seat.borrow(), Seat::Runner(_)) => {}

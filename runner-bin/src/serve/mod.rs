@@ -13,6 +13,7 @@
 //!
 //! Invariants:
 //! - no end of this process ends a stage: not a signal, not an error, not an upgrade;
+//! - a pool file that can't be used changes nothing ([`reload`], [`watch`]);
 //! - of all processes of a state directory one at a time has a runner.
 
 pub(crate) mod agents;
@@ -28,12 +29,14 @@ mod manager;
 mod peer;
 pub(crate) mod pools;
 mod process;
+mod reload;
 mod screen;
 mod shift;
 mod signals;
 mod site;
 mod state_dir;
 mod upgrade;
+mod watch;
 mod wire;
 
 pub(crate) use args::{EXAMPLES, ServeArgs};

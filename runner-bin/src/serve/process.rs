@@ -18,6 +18,7 @@ use super::shift::{self, Shift};
 use super::signals::{Signal, Signals};
 use super::site::Site;
 use super::upgrade::{Next, Predecessor, Serving};
+use super::watch::Watch;
 use crate::exit::{Exit, OrExit as _, Stopped};
 
 /// How long idle connections are kept by a process that was replaced: who uses
@@ -60,6 +61,8 @@ async fn run(args: ServeArgs) -> Result<Exit, Stopped> {
     } else {
         (None, HashMap::new())
     };
+    // Before the file is read for the first time.
+    let mut watch = Watch::begin(args.pool.clone());
     let site = Site::new(args, |args| Doors::open(args, inherited), metrics)?;
     let shift = match predecessor {
         None => begin(&site).await?,
@@ -75,7 +78,7 @@ async fn run(args: ServeArgs) -> Result<Exit, Stopped> {
         }
     };
     tokio::select! {
-        exit = work(&site, shift, &mut signals) => exit.or_exit(Exit::Failed),
+        exit = work(&site, shift, &mut signals, &mut watch) => exit.or_exit(Exit::Failed),
         () = upkeep => Ok(Exit::Failed),
     }
 }
@@ -101,10 +104,30 @@ async fn replace(site: &Site, mut predecessor: Predecessor) -> anyhow::Result<Sh
 /// A further signal to upgrade is passed over while a new process comes up, and
 /// tried after one that did not. A signal to stop ends the attempt before GO;
 /// after it, it waits until it is decided which process goes on, and stops this one.
-async fn work(site: &Site, mut shift: Shift, signals: &mut Signals) -> anyhow::Result<Exit> {
+/// Reading the pool file again is broken off by any signal, and begun anew after it.
+async fn work(
+    site: &Site,
+    mut shift: Shift,
+    signals: &mut Signals,
+    watch: &mut Watch,
+) -> anyhow::Result<Exit> {
+    let mut to_reload = false;
     loop {
-        match signals.next().await {
+        let signal = tokio::select! {
+            biased;
+            signal = signals.next() => signal,
+            () = watch.changed() => Signal::Reload,
+            () = shift.reload(site), if to_reload => {
+                to_reload = false;
+                continue;
+            }
+        };
+        match signal {
             Signal::Stop(signal) => return Ok(stop(site, Some(shift), signals, signal).await),
+            Signal::Reload => {
+                to_reload = true;
+                continue;
+            }
             Signal::Upgrade => {}
         }
         tracing::info!(program = %site.program.display(), "a new process is to take over");

@@ -26,8 +26,8 @@ pub(super) fn log(json: bool) {
 
 /// Says on standard output what serves where. Nobody need be there to read it.
 pub(super) fn first(site: &Site) {
-    let pools: Vec<String> = site
-        .pools
+    let file = site.desk.pools();
+    let pools: Vec<String> = file
         .pools
         .iter()
         .map(|pool| {

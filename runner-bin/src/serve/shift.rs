@@ -17,7 +17,7 @@ use super::grpc::{self, Service, Tools};
 use super::http;
 use super::journal;
 use super::peer::{Doorman, PeerService};
-use super::pools;
+use super::pools::{self, Sources};
 use super::site::Site;
 use super::state_dir::{Lock, StateError};
 
@@ -31,7 +31,9 @@ const LOCK_AGAIN: Duration = Duration::from_millis(20);
 /// The lock, the runner, and what answers for it.
 #[derive(Debug)]
 pub(super) struct Shift {
-    runner: Runner,
+    pub(super) runner: Runner,
+    /// The pools of the file that is in force.
+    pub(super) sources: Sources,
     agents: Agents,
     tools: Tools,
     /// Ends the loops that accept connections.
@@ -73,7 +75,7 @@ impl Shift {
             LinkConfig::default(),
         );
         let theirs = LiteEngineExecutor::new(agents.clone());
-        let theirs = theirs.with_workspace(pools::workspaces(&site.pools));
+        let theirs = theirs.with_workspace(pools::workspaces(site.desk.clone()));
         let parts = RunnerParts {
             journal,
             link: Arc::new(agents.clone()),
@@ -87,10 +89,12 @@ impl Shift {
             sharing,
         };
         let (deployment, offered) = (site.authority.deployment(), site.agents.as_ref());
-        let state = site.state.path();
-        let sources = pools::sources(&site.pools, &site.owner, deployment, offered, state).await?;
-        let runner = Runner::start(parts, sources).await;
+        let (mut sources, pools) = (Sources::new(site.state.path()), site.desk.pools());
+        let made = sources.make(&pools, &[], &site.owner, deployment, offered);
+        let made = made.await?;
+        let runner = Runner::start(parts, made.sources()).await;
         let runner = runner.context("start the runner")?;
+        sources.keep(made);
         site.desk.seat(Seat::Runner(runner.clone()));
         let doors = CancellationToken::new();
         let tools = Tools::new(Service {
@@ -102,6 +106,7 @@ impl Shift {
         });
         let shift = Self {
             runner,
+            sources,
             agents,
             tools,
             doors,

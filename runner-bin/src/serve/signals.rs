@@ -11,6 +11,9 @@ pub(super) enum Signal {
     Stop(&'static str),
     /// SIGUSR2: let a new process go on.
     Upgrade,
+    /// SIGHUP: read the pool file again. A terminal that is closed sends it,
+    /// too, and then nothing is another than before.
+    Reload,
 }
 
 /// The signals, from now on caught.
@@ -38,14 +41,11 @@ impl Signals {
     /// # Cancel safety
     /// Safe: a dropped call loses nothing.
     pub(super) async fn next(&mut self) -> Signal {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => return Signal::Stop("SIGINT"),
-                _ = self.terminate.recv() => return Signal::Stop("SIGTERM"),
-                _ = self.upgrade.recv() => return Signal::Upgrade,
-                // The terminal that it was started from is closed: it stays.
-                _ = self.hangup.recv() => tracing::info!("SIGHUP has no effect"),
-            }
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
+            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
+            _ = self.upgrade.recv() => Signal::Upgrade,
+            _ = self.hangup.recv() => Signal::Reload,
         }
     }
 

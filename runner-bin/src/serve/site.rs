@@ -7,11 +7,9 @@ use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use vmpool_agent::Authority;
 use vmpool_core::Owner;
-use vmpool_pipeline::PoolFile;
 
 use super::agents::Offered;
 use super::args::ServeArgs;
-use super::call::Platforms;
 use super::desk::Desk;
 use super::doors::{Connections, Doors};
 use super::journal;
@@ -29,7 +27,6 @@ pub(super) struct Site {
     pub(super) state: StateDir,
     /// The journal as it may be shown.
     pub(super) journal: String,
-    pub(super) pools: PoolFile,
     pub(super) owner: Owner,
     /// The programs that new machines can download here.
     pub(super) agents: Option<Offered>,
@@ -76,23 +73,16 @@ impl Site {
         Ok(Self {
             doors: open(&args).or_exit(Exit::BadInput)?,
             program: program.or_exit(Exit::Failed)?,
-            desk: Desk::new(peers, platforms(&pools)),
+            desk: Desk::new(peers, Arc::new(pools)),
             connections: Connections::new(),
             logs: FileLogs::new(logs),
             args,
             state,
             journal,
-            pools,
             owner,
             agents,
             authority,
             metrics,
         })
     }
-}
-
-fn platforms(file: &PoolFile) -> Platforms {
-    let platform =
-        |pool: &vmpool_pipeline::PoolSpec| (pool.name.as_str().into(), pool.platform.clone());
-    file.pools.iter().map(platform).collect()
 }

@@ -60,6 +60,7 @@ fn machine(id: &str, state: MachineState, stage: Option<&str>) -> Row {
         since: Timestamp(1),
         cause: "a test".into(),
         stage: stage.map(StageId::new),
+        spec: None,
         launched_at: Timestamp(1),
         expires_at: Timestamp(1),
         called_at: None,

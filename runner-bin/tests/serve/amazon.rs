@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::{Serving, Site, lite_engine, step, wait_for};
 
-const KEY: &str = "AKIAFAKE";
+pub(crate) const KEY: &str = "AKIAFAKE";
 
 /// A site whose pool is of a fake EC2's machines.
 pub(crate) struct Cloud {

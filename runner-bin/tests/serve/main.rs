@@ -2,12 +2,14 @@
 
 mod amazon;
 mod builds;
+mod doctor;
 mod ends;
 mod fleet;
 mod incumbent;
 mod input;
 mod lost;
 mod peers;
+mod reload;
 mod restarts;
 mod support;
 mod templates;

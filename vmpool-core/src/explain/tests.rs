@@ -66,6 +66,7 @@ impl Hand {
             since: Timestamp(at),
             cause: cause.into(),
             stage,
+            spec: None,
             launched_at: Timestamp(2_000),
             expires_at: Timestamp(9_000_000),
             called_at: None,

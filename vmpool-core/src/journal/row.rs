@@ -57,6 +57,10 @@ pub struct MachineRow {
     pub cause: Cow<'static, str>,
     /// The stage that has it or had it.
     pub stage: Option<StageId>,
+    /// Fingerprint of the template it was launched from. `None`: it was found
+    /// by its tags, which do not say.
+    #[serde(default)]
+    pub spec: Option<Arc<str>>,
     /// When it was launched, or first seen.
     pub launched_at: Timestamp,
     /// When the tag sweep may end it.
@@ -71,6 +75,13 @@ impl MachineRow {
     /// The provider's id.
     pub fn id(&self) -> &MachineId {
         &self.machine.id
+    }
+
+    /// It was launched from another template than the one of this fingerprint.
+    pub fn is_of_another(&self, spec: &str) -> bool {
+        self.spec
+            .as_deref()
+            .is_some_and(|launched| launched != spec)
     }
 
     /// The same machine with its address learned.

@@ -25,6 +25,7 @@ async fn write(journal: &MemoryJournal, pool: &str, machines: u32, state: Machin
         since: Timestamp(1),
         cause: "a test".into(),
         stage: None,
+        spec: None,
         launched_at: Timestamp(1),
         expires_at: Timestamp(2),
         called_at: None,

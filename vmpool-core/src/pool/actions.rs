@@ -153,6 +153,7 @@ impl Shared {
             since: now,
             cause,
             stage: None,
+            spec: None,
             launched_at: now,
             expires_at: listed.tags.expires_at,
             called_at: None,

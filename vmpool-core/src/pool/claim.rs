@@ -63,6 +63,7 @@ impl Shared {
         };
         let claimed = Arc::new(MachineRow {
             machine: row.machine.clone(),
+            spec: row.spec.clone(),
             state,
             since: now,
             cause: "a stage asked for it".into(),

@@ -116,10 +116,17 @@ impl Shared {
         let (waiting, idle) = (count(self.queue.waiting()), count(self.queue.ready()));
         let excess = { self.book.lock().excess(waiting, idle) };
         for _ in 0..excess {
-            let Some(ready) = self.queue.take(|_| true) else {
+            let spec = &self.capabilities.spec;
+            let old = self.queue.take(|ready| ready.row.is_of_another(spec));
+            let Some(ready) = old.or_else(|| self.queue.take(|_| true)) else {
                 return;
             };
-            self.drain_soon(ready.row.id().clone(), "more are ready than wanted", None);
+            let why = if ready.row.is_of_another(spec) {
+                "the pool's machines are of another kind now"
+            } else {
+                "more are ready than wanted"
+            };
+            self.drain_soon(ready.row.id().clone(), why, None);
         }
     }
 

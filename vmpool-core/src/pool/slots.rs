@@ -169,6 +169,7 @@ fn booting(order: &OrderRow, launched: &Launched, now: Timestamp) -> MachineRow 
         since: now,
         cause: "the provider launched it".into(),
         stage: None,
+        spec: Some(order.spec.clone()),
         launched_at: now,
         expires_at: order.expires_at,
         called_at: None,

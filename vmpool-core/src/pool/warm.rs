@@ -85,12 +85,13 @@ impl WarmPool {
             warm: config.warm,
             limit: config.limit,
         };
-        let mut book = Book::new(size);
+        let capabilities = parts.provider.capabilities();
+        let mut book = Book::new(size, capabilities.spec.clone());
         book.hold.breaker = Breaker::new(parts.account.config().breaker_after);
         let shared = Arc::new(Shared {
             metrics: Metrics::new(&pool),
             name: pool,
-            capabilities: parts.provider.capabilities(),
+            capabilities,
             book: Mutex::new(book),
             config,
             parts,

@@ -31,6 +31,7 @@ fn row(id: &str, state: MachineState) -> Arc<MachineRow> {
         since: LAUNCHED,
         cause: "a test says so".into(),
         stage: None,
+        spec: None,
         launched_at: LAUNCHED,
         expires_at: EXPIRY,
         called_at: None,

@@ -18,6 +18,7 @@
 
 mod error;
 mod follow;
+mod given;
 mod lease;
 mod parts;
 mod record;
@@ -41,6 +42,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::DropGuard;
 
 pub use error::{RunnerError, RunnerStartError};
+pub use given::Reloaded;
 pub use parts::{LeaseTimes, PoolSource, RunnerParts, SetupRequest, Sharing};
 pub use standing::{PoolOwner, PoolStanding};
 
@@ -84,11 +86,12 @@ impl Runner {
             _stop: Arc::new(shared.stop.clone().drop_guard()),
             shared,
         };
-        let mut firsts = Vec::with_capacity(runner.shared.sources.len());
-        for index in 0..runner.shared.sources.len() {
+        let given = runner.shared.given.read().clone();
+        let mut firsts = Vec::with_capacity(given.len());
+        for pool in given {
             let (first, begun) = oneshot::channel();
             let shared = runner.shared.clone();
-            runner.shared.spawn(shared.own(index, Some(first)));
+            runner.shared.spawn(shared.own(pool, Some(first)));
             firsts.push(begun);
         }
         for begun in firsts {
@@ -99,6 +102,21 @@ impl Runner {
         }
         runner.shared.spawn(runner.shared.clone().keep_house());
         Ok(runner)
+    }
+
+    /// Has these pools from now on, instead of those it had. Machines, stages
+    /// and steps go on as they are. A pool of which the size alone differs is
+    /// resized; one with another provider (another [`Arc`]) or other settings
+    /// begins anew, and replaces its machines of another
+    /// [`spec`](crate::Capabilities::spec) a few at a time; one that
+    /// is left out takes no new stages, and is given up when its last machine
+    /// is gone. Requests that wait for a pool that begins anew end with
+    /// [`RunnerError::NotOurs`], to be made again.
+    ///
+    /// # Errors
+    /// A pool is there twice: nothing has changed.
+    pub fn reload(&self, pools: Vec<PoolSource>) -> Result<Reloaded, RunnerStartError> {
+        self.shared.reload(pools)
     }
 
     /// A machine for a stage, prepared. Idempotent, also with itself (P9): a
@@ -243,9 +261,10 @@ impl Runner {
     /// All pools that this runner knows of.
     pub fn status(&self) -> Vec<PoolStanding> {
         let shared = &self.shared;
-        let given = shared.sources.iter().enumerate().map(|(index, source)| {
-            let name = source.config.name.clone();
-            let (owner, status) = match shared.standing(index) {
+        let given = shared.given.read().clone();
+        let given = given.into_iter().map(|pool| {
+            let name = pool.name.clone();
+            let (owner, status) = match pool.standing() {
                 Standing::Ours(reign) => {
                     let mut status = reign.pool.status();
                     status.evidence.extend(shared.troubles.of(Some(&name)));
@@ -289,9 +308,14 @@ impl Runner {
         self.shared.parts.link.facts(machine).await
     }
 
-    /// The pools that this runner was given.
-    pub fn sources(&self) -> &[PoolSource] {
-        &self.shared.sources
+    /// The pools that this runner was given, and those that it was and that
+    /// have machines still.
+    pub fn sources(&self) -> Vec<PoolSource> {
+        let given = self.shared.given.read();
+        given
+            .iter()
+            .map(|pool| pool.source.borrow().clone())
+            .collect()
     }
 
     /// Stops, and lets another runner go on at once: requests that wait end
@@ -340,15 +364,14 @@ impl Runner {
 
     /// The stage, where it is in memory.
     fn here(&self, stage: &StageId) -> Option<(Arc<Reign>, Arc<StageEntry>)> {
-        let mut reigns = self.shared.reigns();
-        reigns.find_map(|reign| {
+        self.shared.reigns().into_iter().find_map(|reign| {
             let entry = reign.stage(stage)?;
             Some((reign, entry))
         })
     }
 }
 
-fn check(parts: &RunnerParts, pools: &[PoolSource]) -> Result<(), RunnerStartError> {
+fn check_names(pools: &[PoolSource]) -> Result<(), RunnerStartError> {
     let mut names = Set::default();
     for source in pools {
         if !names.insert(&source.config.name) {
@@ -357,6 +380,11 @@ fn check(parts: &RunnerParts, pools: &[PoolSource]) -> Result<(), RunnerStartErr
             });
         }
     }
+    Ok(())
+}
+
+fn check(parts: &RunnerParts, pools: &[PoolSource]) -> Result<(), RunnerStartError> {
+    check_names(pools)?;
     if let Sharing::Shared(times) = parts.sharing {
         let wrong = |reason| Err(RunnerStartError::LeaseTimes { reason });
         if times.renew_every.is_zero() {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::given::Given;
 use super::parts::{PoolSource, RunnerParts, Sharing};
 use super::reign::Reign;
 use super::troubles::Troubles;
@@ -23,9 +24,8 @@ const COMPACT_EVERY: Duration = Duration::from_secs(60 * 60);
 /// What a runner's tasks share.
 pub(super) struct Shared {
     pub(super) parts: Arc<RunnerParts>,
-    pub(super) sources: Vec<PoolSource>,
-    /// Whose the pool of the source at the same index is.
-    standings: Vec<Mutex<Standing>>,
+    /// The pools that it was given, and those whose last machines it sees off.
+    pub(super) given: RwLock<Vec<Arc<Given>>>,
     pub(super) troubles: Arc<Troubles>,
     /// Pools that only the journal knows, and that are not over.
     pub(super) unknown: Mutex<Vec<PoolName>>,
@@ -50,20 +50,18 @@ pub(super) enum Standing {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
-            .field("sources", &self.sources)
-            .field("standings", &self.standings)
+            .field("given", &self.given)
             .finish_non_exhaustive()
     }
 }
 
 impl Shared {
     pub(super) fn new(parts: RunnerParts, sources: Vec<PoolSource>) -> Arc<Self> {
-        let standings = sources.iter().map(|_| Mutex::new(Standing::Nobodys));
+        let given = sources.into_iter().map(Given::new);
         Arc::new(Self {
             troubles: Arc::new(Troubles::new(parts.clock)),
             parts: Arc::new(parts),
-            standings: standings.collect(),
-            sources,
+            given: RwLock::new(given.collect()),
             unknown: Mutex::default(),
             changes: watch::Sender::new(0),
             followed: Arc::default(),
@@ -89,9 +87,9 @@ impl Shared {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// The pool of a source is whose it is from now on; gives the reign that ended by it.
-    pub(super) fn stands(&self, index: usize, standing: Standing) -> Option<Arc<Reign>> {
-        let before = std::mem::replace(&mut *self.standings[index].lock(), standing);
+    /// The pool is whose it is from now on; gives the reign that ended by it.
+    pub(super) fn stands(&self, pool: &Given, standing: Standing) -> Option<Arc<Reign>> {
+        let before = pool.stands(standing);
         self.changed();
         match before {
             Standing::Ours(reign) => Some(reign),
@@ -99,18 +97,15 @@ impl Shared {
         }
     }
 
-    pub(super) fn standing(&self, index: usize) -> Standing {
-        self.standings[index].lock().clone()
-    }
-
-    fn index(&self, pool: &PoolName) -> Option<usize> {
-        self.sources
-            .iter()
-            .position(|source| source.config.name == *pool)
+    /// Whose a pool is that this runner was given.
+    fn standing(&self, pool: &PoolName) -> Option<Standing> {
+        let given = self.given.read();
+        let known = given.iter().find(|given| given.name == *pool);
+        known.map(|given| given.standing())
     }
 
     pub(super) fn owner(&self, pool: &PoolName) -> PoolOwner {
-        match self.index(pool).map(|index| self.standing(index)) {
+        match self.standing(pool) {
             Some(Standing::Ours(_)) => PoolOwner::Ours,
             Some(Standing::Theirs(holder)) => PoolOwner::Theirs(holder),
             Some(Standing::Nobodys) => PoolOwner::Nobodys,
@@ -120,11 +115,12 @@ impl Shared {
 
     /// The reign over a pool, if it is ours.
     fn reign_over(&self, pool: &PoolName) -> Result<Arc<Reign>, RunnerError> {
+        let standing = self.standing(pool);
         let pool = pool.clone();
-        let Some(index) = self.index(&pool) else {
+        let Some(standing) = standing else {
             return Err(RunnerError::UnknownPool { pool });
         };
-        match self.standing(index) {
+        match standing {
             Standing::Ours(reign) => Ok(reign),
             Standing::Theirs(holder) => Err(RunnerError::NotOurs {
                 pool,
@@ -164,8 +160,9 @@ impl Shared {
         stage: &StageId,
     ) -> Result<Option<StageRecord>, JournalError> {
         let record = self.parts.journal.stage(stage).await?;
-        let mut unsettled = self.reigns().filter(|reign| !reign.is_settled()).peekable();
-        if record.is_some() || unsettled.peek().is_none() {
+        let mut unsettled = self.reigns();
+        unsettled.retain(|reign| !reign.is_settled());
+        if record.is_some() || unsettled.is_empty() {
             return Ok(record);
         }
         for reign in unsettled {
@@ -175,16 +172,15 @@ impl Shared {
     }
 
     /// All pools that are ours.
-    pub(super) fn reigns(&self) -> impl Iterator<Item = Arc<Reign>> + '_ {
-        (0..self.sources.len()).filter_map(|index| match self.standing(index) {
-            Standing::Ours(reign) => Some(reign),
-            Standing::Theirs(_) | Standing::Nobodys => None,
-        })
+    pub(super) fn reigns(&self) -> Vec<Arc<Reign>> {
+        let given = self.given.read();
+        given.iter().filter_map(|pool| pool.reign()).collect()
     }
 
     /// The reign that has the stage in memory.
     pub(super) fn reign_with(&self, stage: &StageId) -> Option<Arc<Reign>> {
-        self.reigns().find(|reign| reign.stage(stage).is_some())
+        let mut reigns = self.reigns().into_iter();
+        reigns.find(|reign| reign.stage(stage).is_some())
     }
 
     /// Keeps the journal small, and looks for pools that nobody rules, until
@@ -217,7 +213,7 @@ impl Shared {
         let journal = &self.parts.journal;
         let mut unknown = Vec::new();
         for owned in journal.pools(self.parts.clock.now()).await? {
-            if self.index(&owned.pool).is_some() || !owned.left.is_zero() {
+            if self.standing(&owned.pool).is_some() || !owned.left.is_zero() {
                 continue;
             }
             let rows = journal.pool(&owned.pool).await?;

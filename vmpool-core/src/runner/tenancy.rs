@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::RunnerStartError;
+use super::given::Given;
 use super::lease::{Renewal, ask_again_in, guard, renew_until_lost};
 use super::parts::{PoolSource, Sharing};
 use super::reign::{Crown, PAUSE, Reign};
@@ -27,34 +28,37 @@ type First = Option<oneshot::Sender<Result<(), RunnerStartError>>>;
 enum Over {
     /// The pool is another's.
     Lost,
-    /// We go.
+    /// We go, or nothing of the pool is left here.
     Leaving,
+    /// The pool has another source.
+    Renewed,
     /// The runner does not start.
     NotStarted,
 }
 
 impl Shared {
-    /// Owns the pool of the source at `index` whenever it can be had, until the
-    /// runner leaves.
-    pub(super) async fn own(self: Arc<Self>, index: usize, mut first: First) {
-        let source = &self.sources[index];
-        let name = &source.config.name;
+    /// Owns the pool whenever it can be had, until the runner leaves, or
+    /// nothing of the pool is left.
+    pub(super) async fn own(self: Arc<Self>, pool: Arc<Given>, mut first: First) {
+        let name = &pool.name;
+        let mut sources = pool.source.subscribe();
         loop {
             let asked = Instant::now();
             let taken = tokio::select! {
                 biased;
-                () = self.leaving.cancelled() => return,
+                () = self.leaves(&pool) => return,
                 taken = self.take(name) => taken,
             };
             let pause = match taken {
                 Ok(Taken::Ours(term)) => {
-                    match self.reign(index, source, term, asked, &mut first).await {
-                        Over::Lost => continue,
+                    let reign = self.reign(&pool, &mut sources, term, asked, &mut first);
+                    match reign.await {
+                        Over::Lost | Over::Renewed => continue,
                         Over::Leaving | Over::NotStarted => return,
                     }
                 }
                 Ok(Taken::Theirs(ownership)) => {
-                    self.stands(index, Standing::Theirs(ownership.holder));
+                    self.stands(&pool, Standing::Theirs(ownership.holder));
                     ask_again_in(self.parts.sharing, ownership.left)
                 }
                 Err(source) => {
@@ -74,9 +78,18 @@ impl Shared {
             }
             tokio::select! {
                 biased;
-                () = self.leaving.cancelled() => return,
+                () = self.leaves(&pool) => return,
+                _ = sources.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+
+    /// Ends when the pool is to be ruled from here no more.
+    async fn leaves(&self, pool: &Given) {
+        tokio::select! {
+            () = self.leaving.cancelled() => {}
+            () = pool.over.cancelled() => {}
         }
     }
 
@@ -96,12 +109,13 @@ impl Shared {
     /// Rules a pool that was taken by a call begun at `asked`, for as long as it is ours.
     async fn reign(
         &self,
-        index: usize,
-        source: &PoolSource,
+        pool: &Given,
+        sources: &mut watch::Receiver<PoolSource>,
         term: Term,
         asked: Instant,
         first: &mut First,
     ) -> Over {
+        let source = sources.borrow_and_update().clone();
         let (may_write, may) = watch::channel(true);
         let (agreed, agreements) = watch::channel(asked);
         let doubt = Arc::new(Notify::new());
@@ -126,13 +140,14 @@ impl Shared {
         let over = tokio::select! {
             biased;
             () = guard(self.parts.sharing, agreements, &may_write) => Over::Lost,
-            () = self.leaving.cancelled() => Over::Leaving,
+            () = self.leaves(pool) => Over::Leaving,
+            _ = sources.changed() => Over::Renewed,
             () = renew_until_lost(&renewal) => Over::Lost,
-            () = self.rule(index, source, crown, first) => Over::NotStarted,
+            () = self.rule(pool, &source, crown, first) => Over::NotStarted,
         };
         // What is under way still may write nothing from here on.
         may_write.send_replace(false);
-        let reign = self.stands(index, Standing::Nobodys);
+        let reign = self.stands(pool, Standing::Nobodys);
         if let Some(reign) = reign {
             self.step_down(reign).await;
         }
@@ -146,7 +161,7 @@ impl Shared {
     /// happens there. Ends only where the runner does not start.
     async fn rule(
         &self,
-        index: usize,
+        given: &Given,
         source: &PoolSource,
         crown: impl Fn() -> Crown,
         first: &mut First,
@@ -171,7 +186,10 @@ impl Shared {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        self.stands(index, Standing::Ours(reign.clone()));
+        self.stands(given, Standing::Ours(reign.clone()));
+        // It may have been resized while it began.
+        let size = given.source.borrow().config.clone();
+        reign.pool.resize(size.warm, size.limit);
         if let Some(first) = first.take() {
             let _ = first.send(Ok(()));
         }

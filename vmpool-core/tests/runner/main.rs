@@ -8,5 +8,6 @@ mod journal_away;
 mod life;
 mod many;
 mod ownership;
+mod reload;
 mod restart;
 mod stuck;

@@ -130,7 +130,7 @@ fn a_detached_step_is_waited_for_until_it_has_started_and_its_failure_is_nobodys
     let steps = "steps: [{name: a, commands: [x], detach: true}, {name: b, commands: [x]}]";
     let mut schedule = schedule(steps);
     assert_eq!(schedule.ready(), [0]);
-    assert_eq!(schedule.ready(), []);
+    assert_eq!(schedule.ready(), Vec::<usize>::new());
     schedule.started(0);
     assert_eq!(schedule.ready(), [1]);
     assert!(schedule.finished(0, Outcome::Failed));
@@ -202,7 +202,7 @@ fn what_is_cancelled_does_not_start() {
     assert_eq!(schedule.ready(), [0]);
     schedule.cancel("interrupted");
     assert!(schedule.finished(0, Outcome::Failed));
-    assert_eq!(schedule.ready(), []);
+    assert_eq!(schedule.ready(), Vec::<usize>::new());
     assert!(schedule.is_done());
     assert_eq!(
         schedule.state(1),

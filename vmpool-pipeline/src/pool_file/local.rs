@@ -2,17 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::timing::{TIMING, Timing, timing};
-use super::{PLATFORM, PoolPlatform};
+use super::PoolPlatform;
+use super::keys::{LOCAL, PLATFORM};
+use super::timing::{Timing, timing};
 use crate::diagnostic::quoted;
 use crate::fields::{At, Reader};
-use crate::keys::Keys;
-
-const LOCAL: Keys = Keys {
-    known: &["root", "agent", TIMING[0], TIMING[1], TIMING[2]],
-    own: &[],
-    ignored: &[],
-};
 
 /// The `spec` of `type: local`. What is `None` has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,7 +20,7 @@ pub struct LocalSpec {
 
 /// Local machines are this host's, whatever the file says.
 pub(super) fn platform(r: &mut Reader, at: &At<'_>) -> Option<PoolPlatform> {
-    let fields = r.fields(at, &PLATFORM)?;
+    let fields = r.fields(at, &PLATFORM.keys)?;
     let here = PoolPlatform::here();
     for (key, here) in [("os", &here.os), ("arch", &here.arch)] {
         if let Some(at) = fields.get(key)
@@ -44,7 +38,7 @@ pub(super) fn platform(r: &mut Reader, at: &At<'_>) -> Option<PoolPlatform> {
 }
 
 pub(super) fn spec(r: &mut Reader, at: &At<'_>) -> Option<(Timing, LocalSpec)> {
-    let fields = r.fields(at, &LOCAL)?;
+    let fields = r.fields(at, &LOCAL.keys)?;
     let spec = LocalSpec {
         root: fields.read(r, "root", directory),
         agent: fields.read(r, "agent", agent).unwrap_or_default(),

@@ -22,6 +22,10 @@
 //!     account: {region: eu-west-1}
 //!     ami: resolve:ssm:/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
 //!     size: m7i.large
+//!   variants:             # other shapes of machine, each a pool of its own
+//!   - {variant_id: large, pool: 1, resource_class: large, machine_type: m7i.4xlarge}
+//!   tenants:              # accounts with machines of their own
+//!   - {group_id: acme, ids: [account1], pool: 2, spec: {iam_profile_arn: arn:…}}
 //! ```
 //!
 //! The format is a foreign one: a key that is unknown is a warning that names
@@ -29,21 +33,32 @@
 //! is one, too. What can't be meant is an error with its place.
 
 mod amazon;
+mod family;
+mod keys;
 mod local;
+mod reference;
+mod tenants;
 mod timing;
+mod variants;
 
 use crate::diagnostic::{Diagnostic, Place, Rejected, Report, did_you_mean, nearest, quoted};
 use crate::fields::{At, Fields, Reader};
-use crate::keys::Keys;
 use crate::parse::Dialect;
 use crate::yaml::{self, Duplicates};
+use keys::{FILE, INSTANCE};
+use variants::VariantSpec;
 
 pub use amazon::{
     AmazonAccount, AmazonDisk, AmazonMarket, AmazonNetwork, AmazonPresence, AmazonSpec,
     AmazonUserData, StaticKeys, ZoneSpec,
 };
+pub use family::{Tenant, Variant, Wanted};
 pub use local::LocalSpec;
+pub use reference::{pool_file_reference, pool_file_schema};
 pub use timing::{PoolDeadlines, Timing};
+
+/// In bytes; the tags of a machine carry it.
+const LONGEST_NAME: usize = 200;
 
 /// Machines of a pool whose file names no limit, as with the incumbent.
 const USUAL_LIMIT: u32 = 100;
@@ -64,23 +79,6 @@ const OTHER_TYPES: [&str; 9] = [
     "noop",
 ];
 
-const FILE: Keys = Keys {
-    known: &["version", "instances"],
-    own: &[],
-    ignored: &[],
-};
-const INSTANCE: Keys = Keys {
-    known: &[
-        "name", "default", "type", "pool", "limit", "platform", "spec",
-    ],
-    own: &[],
-    ignored: &["variant_id", "variants", "tenants"],
-};
-const PLATFORM: Keys = Keys {
-    known: &["os", "arch", "variant", "version", "os_name"],
-    own: &[],
-    ignored: &[],
-};
 /// What a pool file says, and what was noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolFile {
@@ -93,8 +91,14 @@ pub struct PoolFile {
 /// One pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolSpec {
-    /// Its name, by which requests ask for it.
+    /// Its name.
     pub name: String,
+    /// The name of its entry, by which requests ask for it.
+    pub base: String,
+    /// Whose builds it is for; `None`: those of all others.
+    pub tenant: Option<Tenant>,
+    /// Which shape of machine it has; `None`: the entry's own.
+    pub variant: Option<Variant>,
     /// Machines kept ready.
     pub warm: u32,
     /// Machines at most; not fewer than `warm`.
@@ -184,7 +188,7 @@ fn file(r: &mut Reader, text: &str) -> Option<Vec<PoolSpec>> {
         node: root,
         path: String::new(),
     };
-    let fields = r.fields(&at, &FILE)?;
+    let fields = r.fields(&at, &FILE.keys)?;
     if let Some(version) = fields.get("version")
         && let Some(text) = r.text(&version)
         && text != "1"
@@ -203,46 +207,169 @@ fn file(r: &mut Reader, text: &str) -> Option<Vec<PoolSpec>> {
     })?;
     let mut pools: Vec<PoolSpec> = Vec::new();
     for item in instances {
-        let Some(pool) = pool(r, &item) else { continue };
-        if pools.iter().any(|known| known.name == pool.name) {
-            // The incumbent's words.
-            r.error(&item, format!("pool {:?} already defined", pool.name));
+        for pool in entry(r, &item).unwrap_or_default() {
+            if pools.iter().any(|known| known.name == pool.name) {
+                // The incumbent's words.
+                r.error(&item, format!("pool {:?} already defined", pool.name));
+            }
+            pools.push(pool);
         }
-        pools.push(pool);
     }
     Some(pools)
 }
 
-fn pool(r: &mut Reader, at: &At<'_>) -> Option<PoolSpec> {
-    let fields = r.fields(at, &INSTANCE)?;
+/// The pools that an entry stands for: its own first.
+fn entry(r: &mut Reader, at: &At<'_>) -> Option<Vec<PoolSpec>> {
+    let fields = r.fields(at, &INSTANCE.keys)?;
     let name = fields.require(r, "name", |r, at| r.name(at));
     let kind = fields.require(r, "type", kind);
     fields.read(r, "default", |r, at| r.flag(at));
+    fields.read(r, "variant_id", |r, at| r.text(at));
     let warm = fields.read(r, "pool", warm).unwrap_or(0);
     let limit = limit(r, &fields, warm);
-    let (platform, timing, source) = match kind? {
-        Kind::Local => {
-            let platform = fields.read(r, "platform", local::platform);
-            let (timing, spec) = fields.read(r, "spec", local::spec).unwrap_or_default();
-            let platform = platform.unwrap_or_else(PoolPlatform::here);
-            (platform, timing, Source::Local(spec))
-        }
-        Kind::Amazon => {
-            let platform = fields.read(r, "platform", amazon::platform);
-            let platform = platform.unwrap_or_else(amazon::usual_platform);
-            let spec = fields.require(r, "spec", |r, at| amazon::spec(r, at, &platform));
-            let (timing, spec) = spec?;
-            (platform, timing, Source::Amazon(Box::new(spec)))
-        }
+    let variants = fields.read(r, "variants", variants::variants);
+    let variants = variants.unwrap_or_default();
+    let tenants = fields.read(r, "tenants", tenants::tenants);
+    let tenants = tenants.unwrap_or_default();
+    let kind = kind?;
+    let platform = fields.get("platform");
+    let spec = fields.get("spec");
+    if spec.is_none() && matches!(kind, Kind::Amazon) {
+        r.report.error(at.node.place, &at.path, "`spec` is missing");
+        return None;
+    }
+    let machines = Machines::read(r, kind, platform.as_ref(), spec.as_ref())?;
+    let name = name?;
+    let own = Family {
+        base: &name,
+        tenant: None,
+        machines,
+        size: (warm, limit),
     };
-    Some(PoolSpec {
-        name: name?,
-        warm,
-        limit,
-        platform,
-        timing,
-        source,
-    })
+    let mut pools = own.pools(r, at, &variants);
+    for tenant in tenants {
+        let merged = match (&spec, &tenant.spec) {
+            (Some(base), Some(over)) => Some(tenants::merged(r, base.node, over)),
+            (base, over) => base.as_ref().or(over.as_ref()).map(|at| at.node.clone()),
+        };
+        let place = tenant.spec.as_ref().or(spec.as_ref());
+        let merged = merged.as_ref().zip(place).map(|(node, at)| At {
+            node,
+            path: at.path.clone(),
+        });
+        let machines = Machines::read(r, kind, platform.as_ref(), merged.as_ref())?;
+        let warm = tenant.warm.unwrap_or(warm);
+        let theirs = Family {
+            base: &name,
+            tenant: Some(tenant.is_for),
+            machines,
+            size: (warm, tenant.limit.unwrap_or(limit).max(warm)),
+        };
+        let mut shapes = variants.clone();
+        for variant in tenant.variants {
+            let id = &variant.is_for.id;
+            match shapes.iter_mut().find(|known| known.is_for.id == *id) {
+                Some(known) => *known = variant,
+                None => shapes.push(variant),
+            }
+        }
+        pools.extend(theirs.pools(r, at, &shapes));
+    }
+    Some(pools)
+}
+
+/// What a pool's machines are, where they come from, and its times.
+struct Machines {
+    platform: PoolPlatform,
+    timing: Timing,
+    source: Source,
+}
+
+impl Machines {
+    fn read(
+        r: &mut Reader,
+        kind: Kind,
+        platform: Option<&At<'_>>,
+        spec: Option<&At<'_>>,
+    ) -> Option<Self> {
+        let (platform, timing, source) = match kind {
+            Kind::Local => {
+                let platform = platform.and_then(|at| local::platform(r, at));
+                let spec = spec.and_then(|at| local::spec(r, at));
+                let (timing, spec) = spec.unwrap_or_default();
+                let platform = platform.unwrap_or_else(PoolPlatform::here);
+                (platform, timing, Source::Local(spec))
+            }
+            Kind::Amazon => {
+                let platform = platform.and_then(|at| amazon::platform(r, at));
+                let platform = platform.unwrap_or_else(amazon::usual_platform);
+                let (timing, spec) = amazon::spec(r, spec?, &platform)?;
+                (platform, timing, Source::Amazon(Box::new(spec)))
+            }
+        };
+        Some(Self {
+            platform,
+            timing,
+            source,
+        })
+    }
+}
+
+/// A pool and its variants, of the entry itself or of a tenant.
+struct Family<'a> {
+    base: &'a str,
+    tenant: Option<Tenant>,
+    machines: Machines,
+    /// Machines kept ready, and at most.
+    size: (u32, u32),
+}
+
+impl Family<'_> {
+    fn pools(&self, r: &mut Reader, at: &At<'_>, variants: &[VariantSpec<'_>]) -> Vec<PoolSpec> {
+        let mut pools = vec![self.pool(None, self.size, self.machines.source.clone())];
+        for variant in variants {
+            let source = variant.shape(r, &self.machines.source);
+            let size = (variant.warm, variant.limit);
+            pools.push(self.pool(Some(variant.is_for.clone()), size, source));
+        }
+        for pool in &pools {
+            if pool.name.len() > LONGEST_NAME {
+                let name = quoted(&pool.name);
+                let message = format!("the name {name} has more than {LONGEST_NAME} bytes");
+                r.error(at, message);
+            }
+        }
+        pools
+    }
+
+    fn pool(
+        &self,
+        variant: Option<Variant>,
+        (warm, limit): (u32, u32),
+        source: Source,
+    ) -> PoolSpec {
+        let mut name = self.base.to_owned();
+        for (mark, id) in [
+            ('@', self.tenant.as_ref().map(|tenant| &tenant.id)),
+            ('/', variant.as_ref().map(|variant| &variant.id)),
+        ] {
+            if let Some(id) = id {
+                name.push(mark);
+                name.push_str(id);
+            }
+        }
+        PoolSpec {
+            name,
+            base: self.base.to_owned(),
+            tenant: self.tenant.clone(),
+            variant,
+            warm,
+            limit,
+            platform: self.machines.platform.clone(),
+            timing: self.machines.timing.clone(),
+            source,
+        }
+    }
 }
 
 /// The incumbent takes fewer than none for none.
@@ -256,6 +383,7 @@ fn warm(r: &mut Reader, at: &At<'_>) -> Option<u32> {
     r.number(at)
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     Local,
     Amazon,

@@ -100,7 +100,7 @@ fn p13_an_unknown_key_is_a_warning_that_names_the_nearest_one() {
 - name: a
   type: local
   limt: 3
-  variants: []
+  varants: []
   spec: {rot: /x}
 ",
     );
@@ -109,7 +109,7 @@ fn p13_an_unknown_key_is_a_warning_that_names_the_nearest_one() {
         warnings,
         [
             "pool.yml:4:3: instances[0]: unknown key `limt`, did you mean `limit`?",
-            "pool.yml:5:3: instances[0]: `variants` has no effect here",
+            "pool.yml:5:3: instances[0]: unknown key `varants`, did you mean `variants`?",
             "pool.yml:6:10: instances[0].spec: unknown key `rot`, did you mean `root`?",
         ]
     );

@@ -2,30 +2,8 @@
 
 use std::time::Duration;
 
+use super::keys::{CLOCKS, DEADLINES};
 use crate::fields::{At, Fields, Reader};
-use crate::keys::Keys;
-
-/// The keys of a `spec` that are read here.
-pub(super) const TIMING: [&str; 3] = ["clocks", "deadlines", "max_age"];
-
-const CLOCKS: Keys = Keys {
-    known: &["boot", "idle", "stage_grace"],
-    own: &[],
-    ignored: &[],
-};
-const DEADLINES: Keys = Keys {
-    known: &[
-        "launching",
-        "booting",
-        "prepare",
-        "draining",
-        "terminating",
-        "acquire",
-        "stage",
-    ],
-    own: &[],
-    ignored: &[],
-};
 
 /// A pool's times. What is `None` has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,7 +46,7 @@ pub(super) fn timing(r: &mut Reader, spec: &Fields<'_>) -> Timing {
         ..Timing::default()
     };
     spec.read(r, "clocks", |r, at| {
-        let fields = r.fields(at, &CLOCKS)?;
+        let fields = r.fields(at, &CLOCKS.keys)?;
         timing.boot_clock = fields.read(r, "boot", |r, at| r.duration(at));
         timing.idle_clock = fields.read(r, "idle", |r, at| r.duration(at));
         timing.stage_grace = fields.read(r, "stage_grace", |r, at| r.duration(at));
@@ -81,7 +59,7 @@ pub(super) fn timing(r: &mut Reader, spec: &Fields<'_>) -> Timing {
 }
 
 fn deadlines(r: &mut Reader, at: &At<'_>) -> Option<PoolDeadlines> {
-    let fields = r.fields(at, &DEADLINES)?;
+    let fields = r.fields(at, &DEADLINES.keys)?;
     let mut read = |key| fields.read(r, key, |r, at| r.duration(at));
     Some(PoolDeadlines {
         launching: read("launching"),

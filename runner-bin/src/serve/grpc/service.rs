@@ -112,8 +112,8 @@ impl runner_server::Runner for Service {
             named: named.as_ref(),
             now: Clock::system().now(),
         };
-        let sources = self.runner.sources().iter();
-        let providers: Vec<_> = sources.map(|source| Arc::clone(&source.provider)).collect();
+        let sources = self.runner.sources();
+        let providers: Vec<_> = sources.into_iter().map(|source| source.provider).collect();
         let report = sweep(&providers, &question, request.act).await;
         let ended = report.swept.iter().filter(|swept| swept.failed.is_none());
         if request.act {

@@ -6,9 +6,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::Instant;
 use vmpool_agent::Authority;
+use vmpool_pipeline::PoolFile;
 
 use super::*;
-use crate::serve::call::Platforms;
 use crate::serve::doors::{Connections, Protocol};
 use crate::serve::peer::Peers;
 
@@ -27,7 +27,11 @@ impl Caller {
     fn new() -> Self {
         let trust = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::open_or_create(trust.path()).unwrap());
-        let desk = Desk::new(Peers::new(&authority).unwrap(), Platforms::new());
+        let pools = PoolFile {
+            pools: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let desk = Desk::new(Peers::new(&authority).unwrap(), Arc::new(pools));
         let (stream, theirs) = duplex(1 << 20);
         let connections = Connections::new();
         connections.keep(theirs, Protocol::Http1, routes(desk, None));

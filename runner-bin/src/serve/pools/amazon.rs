@@ -102,7 +102,7 @@ pub(super) async fn reaper(pool: &PoolSpec, spec: &AmazonSpec) -> Ec2Provider {
     Ec2Provider::new(&account, template(pool, spec))
 }
 
-fn login(account: &AmazonAccount) -> Login {
+pub(super) fn login(account: &AmazonAccount) -> Login {
     let given = account.keys.as_ref();
     Login {
         keys: given.map(|given| keys(&given.id, &given.secret, given.session.clone())),
@@ -115,7 +115,7 @@ fn login(account: &AmazonAccount) -> Login {
 }
 
 /// All of the template that the file tells.
-fn template(pool: &PoolSpec, spec: &AmazonSpec) -> Template {
+pub(super) fn template(pool: &PoolSpec, spec: &AmazonSpec) -> Template {
     let zones = spec.network.zones.iter().map(|zone| Zone {
         name: zone.name.clone().unwrap_or_default(),
         subnet: zone.subnet.clone(),

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use vmpool_agent::ThrowAway;
 use vmpool_core::agent::Clocks;
 use vmpool_core::{Machine, SecretBytes};
 use vmpool_local::{AgentCommand, LocalProvider, Program};
-use vmpool_pipeline::{LocalSpec, PoolFile, Source};
+use vmpool_pipeline::{LocalSpec, Source};
+
+use crate::serve::desk::Desk;
 
 /// From a local machine's launch until its agent answers: a process of a busy
 /// host needs a second.
@@ -46,18 +49,23 @@ const ELSEWHERE: &str = "/tmp/vmpool/workspace";
 
 /// Where steps begin on machines whose agents speak the incumbent's protocol:
 /// on the disk of their machine, with which it goes.
-pub(crate) fn workspaces(file: &PoolFile) -> impl Fn(&Machine) -> PathBuf + use<> {
-    let mut roots = HashMap::new();
-    for pool in &file.pools {
-        let root = match &pool.source {
-            Source::Local(spec) => Some(spec.root.clone()),
-            Source::Amazon(_) => None,
-        };
-        roots.insert(pool.name.clone(), root);
-    }
-    move |machine| match roots.get(machine.pool.as_str()) {
-        Some(None) => ELSEWHERE.into(),
-        Some(Some(root)) => LocalProvider::disk(root.as_deref(), &machine.id).join("workspace"),
-        None => LocalProvider::disk(None, &machine.id).join("workspace"),
+pub(in crate::serve) fn workspaces(desk: Desk) -> impl Fn(&Machine) -> PathBuf + use<> {
+    // A pool that is in the file no more may have stages still.
+    let known = Mutex::new(HashMap::new());
+    move |machine| {
+        let pools = desk.pools();
+        let mut known = known.lock();
+        if let Some(pool) = pools.pool(machine.pool.as_str()) {
+            let root = match &pool.source {
+                Source::Local(spec) => Some(spec.root.clone()),
+                Source::Amazon(_) => None,
+            };
+            known.insert(pool.name.clone(), root);
+        }
+        match known.get(machine.pool.as_str()) {
+            Some(None) => ELSEWHERE.into(),
+            Some(Some(root)) => LocalProvider::disk(root.as_deref(), &machine.id).join("workspace"),
+            None => LocalProvider::disk(None, &machine.id).join("workspace"),
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! its machines come from.
 
 mod amazon;
+mod checkup;
 mod extras;
 mod found;
 mod local;
@@ -13,14 +14,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::unistd::geteuid;
+use vmpool_core::account::Account;
 use vmpool_core::agent::Clocks;
 use vmpool_core::pool::Deadlines;
 use vmpool_core::runner::PoolSource;
 use vmpool_core::{DeploymentId, Owner, PoolConfig, Provider};
-use vmpool_pipeline::{PoolFile, PoolSpec, Source, Timing, parse_pool_file};
+use vmpool_pipeline::{AmazonSpec, PoolFile, PoolSpec, Source, Timing, parse_pool_file};
 
 use self::amazon::Amazon;
-pub(crate) use self::local::workspaces;
+pub(crate) use self::checkup::check_up;
+pub(super) use self::local::workspaces;
 pub(crate) use self::start_up::{check as check_start_up, is_incumbents, user_data};
 use super::agents::Offered;
 use crate::exit::{Exit, OrExit as _, Stopped};
@@ -60,44 +63,140 @@ pub(crate) fn owner(name: Option<&str>, file: &PoolFile) -> Result<Owner, Stoppe
     Ok(Owner::new(format!("local-{}", geteuid())))
 }
 
-/// The pools of `file` for the deployment of this name and id; what their
-/// providers answer is kept in the directory `state`. Must be called within a
-/// tokio runtime.
-///
-/// # Errors
-/// There can't be such machines: this host, or the account, does not have what
-/// the file asks for.
-pub(crate) async fn sources(
-    file: &PoolFile,
-    owner: &Owner,
-    deployment: &DeploymentId,
-    agents: Option<&Offered>,
-    state: &Path,
-) -> anyhow::Result<Vec<PoolSource>> {
-    // This host is one account, whatever directories its machines are in.
-    let here = vmpool_core::account::Account::default();
-    let mut amazon = Amazon::new(state);
-    let mut sources = Vec::with_capacity(file.pools.len());
-    for pool in &file.pools {
+/// The pools of the file that is in force, and the accounts of all files that were.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// This host is one account, whatever directories its machines are in.
+    here: Account,
+    amazon: Amazon,
+    kept: Made,
+}
+
+/// The pools of a file, each with where its machines come from.
+#[derive(Debug, Default)]
+pub(crate) struct Made(Vec<(PoolSpec, PoolSource)>);
+
+impl Made {
+    pub(crate) fn sources(&self) -> Vec<PoolSource> {
+        self.0.iter().map(|(_, source)| source.clone()).collect()
+    }
+}
+
+impl Sources {
+    /// None yet; what their providers answer is kept in the directory `state`.
+    pub(crate) fn new(state: &Path) -> Self {
+        Self {
+            here: Account::default(),
+            amazon: Amazon::new(state),
+            kept: Made::default(),
+        }
+    }
+
+    /// The pools of `file` for the deployment of this name and id. One that
+    /// asks for the same machines as before, and gets them, has the same
+    /// provider, unless it is one of those to be made `anew`. Must be called
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    /// There can't be such machines: this host, or the account, does not have
+    /// what the file asks for.
+    pub(crate) async fn make(
+        &mut self,
+        file: &PoolFile,
+        anew: &[String],
+        owner: &Owner,
+        deployment: &DeploymentId,
+        agents: Option<&Offered>,
+    ) -> anyhow::Result<Made> {
+        let mut made = Vec::with_capacity(file.pools.len());
+        for pool in &file.pools {
+            let known = self
+                .kept
+                .0
+                .iter()
+                .find(|(known, _)| known.name == pool.name);
+            let known = known.cloned();
+            if let Some((known, _)) = &known
+                && !is_where(known, pool)
+            {
+                // Nobody would look there for the machines that it has.
+                anyhow::bail!(
+                    "pool {}: its machines can't be elsewhere (spec.root, spec.account.region, \
+                     the account of spec.account.role_arn) while it is in use: give the pool \
+                     there another name",
+                    pool.name
+                );
+            }
+            let mut source = self.source(pool, owner, deployment, agents).await?;
+            if let Some((known, before)) = known
+                && !anew.contains(&pool.name)
+                && is_like(&known, pool)
+                && before.provider.capabilities().spec == source.provider.capabilities().spec
+            {
+                source.provider = before.provider;
+            }
+            made.push((pool.clone(), source));
+        }
+        Ok(Made(made))
+    }
+
+    /// These are in force.
+    pub(crate) fn keep(&mut self, made: Made) {
+        self.kept = made;
+    }
+
+    async fn source(
+        &mut self,
+        pool: &PoolSpec,
+        owner: &Owner,
+        deployment: &DeploymentId,
+        agents: Option<&Offered>,
+    ) -> anyhow::Result<PoolSource> {
         let attempted = || format!("prepare for the machines of pool {}", pool.name);
         let (provider, account): (Arc<dyn Provider>, _) = match &pool.source {
             Source::Local(spec) => {
-                let provider = local::provider(spec, clocks(&pool.timing)).with_context(attempted)?;
-                (Arc::new(provider), here.clone())
+                let provider =
+                    local::provider(spec, clocks(&pool.timing)).with_context(attempted)?;
+                (Arc::new(provider), self.here.clone())
             }
             Source::Amazon(spec) => {
-                let machines = amazon.machines(pool, spec, owner, agents).await;
+                let machines = self.amazon.machines(pool, spec, owner, agents).await;
                 let (provider, account) = machines.with_context(attempted)?;
                 (Arc::new(provider), account)
             }
         };
-        sources.push(PoolSource {
+        Ok(PoolSource {
             config: config(pool, owner, deployment),
             provider,
             account,
-        });
+        })
     }
-    Ok(sources)
+}
+
+/// The machines of one are where the other's are.
+fn is_where(one: &PoolSpec, other: &PoolSpec) -> bool {
+    match (&one.source, &other.source) {
+        (Source::Local(one), Source::Local(other)) => one.root == other.root,
+        (Source::Amazon(one), Source::Amazon(other)) => {
+            // arn:aws:iam::ACCOUNT:role/NAME
+            let account = |spec: &AmazonSpec| {
+                let arn = spec.account.role_arn.as_deref();
+                arn.and_then(|arn| arn.split(':').nth(4)).map(str::to_owned)
+            };
+            one.account.region == other.account.region && account(one) == account(other)
+        }
+        (Source::Local(_), Source::Amazon(_)) | (Source::Amazon(_), Source::Local(_)) => false,
+    }
+}
+
+/// The machines of one are as good as the other's.
+fn is_like(one: &PoolSpec, other: &PoolSpec) -> bool {
+    let sized = PoolSpec {
+        warm: other.warm,
+        limit: other.limit,
+        ..one.clone()
+    };
+    sized == *other
 }
 
 /// What lists and ends the machines of a pool; it can't launch any.

@@ -145,7 +145,7 @@ pub(crate) fn is_incumbents(user_data: &UserData) -> bool {
 
 /// Where the agent of a machine comes from: the incumbent's variables count
 /// above what this runner offers.
-fn agent(arch: &str, offered: Option<&Offered>) -> Agent {
+pub(super) fn agent(arch: &str, offered: Option<&Offered>) -> Agent {
     let program = format!("lite-engine-linux-{arch}");
     let named = [
         from_environment("DRONE_LITE_ENGINE_PATH"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vmpool_core::runner::SetupRequest;
 use vmpool_core::{Lease, PoolName, Secret, StageFile, StageId, StageSetup};
-use vmpool_pipeline::PoolPlatform;
+use vmpool_pipeline::{PoolPlatform, PoolSpec, Source, Wanted};
 
 use super::Answer;
 use super::decode::decode;
@@ -21,7 +21,17 @@ const USUAL_MODE: u32 = 0o644;
 pub(crate) struct SetupVm {
     id: String,
     pool_id: String,
+    resource_class: String,
+    nested_virtualization: bool,
+    context: Context,
+    tags: BTreeMap<String, String>,
     setup_request: Setup,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Context {
+    account_id: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -30,8 +40,15 @@ struct Setup {
     envs: BTreeMap<String, String>,
     files: Vec<File>,
     secrets: Vec<String>,
+    vm_image_config: Image,
     /// Of the stage, in seconds; 0: none is named.
     timeout: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Image {
+    image_name: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -54,12 +71,12 @@ impl fmt::Debug for SetupVm {
 }
 
 impl SetupVm {
-    /// What the body asks for.
+    /// What the body asks for, and what it says of the machine that it wants.
     ///
     /// # Errors
     /// The body is no such request, or asks for what can't be done.
-    pub(crate) fn read(body: &[u8]) -> Result<SetupRequest, Answer> {
-        let request: Self = decode(body)?;
+    pub(crate) fn read(body: &[u8]) -> Result<(SetupRequest, Wanted), Answer> {
+        let mut request: Self = decode(body)?;
         for (field, value) in [("id", &request.id), ("pool_id", &request.pool_id)] {
             if value.is_empty() {
                 let error = format!("mandatory field '{field}' in the request body is empty");
@@ -71,11 +88,24 @@ impl SetupVm {
         let pool = PoolName::parse(&request.pool_id);
         let pool = pool.map_err(|error| Answer::bad_request(&format!("pool_id: {error}")))?;
         let lasts = request.setup_request.timeout;
+        let account = if request.context.account_id.is_empty() {
+            request.tags.remove("accountID").unwrap_or_default()
+        } else {
+            request.context.account_id
+        };
+        let wanted = Wanted {
+            pool: request.pool_id,
+            account,
+            resource_class: request.resource_class,
+            nested_virtualization: request.nested_virtualization,
+            image: std::mem::take(&mut request.setup_request.vm_image_config.image_name),
+        };
         let setup = request.setup_request.stage_setup()?;
-        Ok(SetupRequest {
+        let request = SetupRequest {
             lasts: (lasts > 0).then(|| Duration::from_secs(lasts)),
             ..SetupRequest::new(pool, stage, setup)
-        })
+        };
+        Ok((request, wanted))
     }
 }
 
@@ -141,9 +171,15 @@ struct InstanceInfo<'a> {
     tls_cert: &'a str,
 }
 
-/// The stage has this machine.
-pub(crate) fn set_up(lease: &Lease, platform: &PoolPlatform) -> Answer {
+/// The stage has this machine of the pool; `None`: the file has it no more.
+pub(crate) fn set_up(lease: &Lease, pool: Option<&PoolSpec>) -> Answer {
     let machine = lease.machine();
+    let here = PoolPlatform::here();
+    let platform = pool.map_or(&here, |pool| &pool.platform);
+    let provider = match pool.map(|pool| &pool.source) {
+        Some(Source::Amazon(_)) => "amazon",
+        Some(Source::Local(_)) | None => "local",
+    };
     let id = machine.id.as_str();
     let address = machine.address.map(|address| address.ip().to_string());
     let address = address.unwrap_or_default();
@@ -158,8 +194,9 @@ pub(crate) fn set_up(lease: &Lease, platform: &PoolPlatform) -> Answer {
             port: machine.address.map_or(0, |address| address.port()),
             os: &platform.os,
             arch: &platform.arch,
-            provider: "local",
-            pool_name: machine.pool.as_str(),
+            provider,
+            // The name that the caller knows.
+            pool_name: pool.map_or(machine.pool.as_str(), |pool| &pool.base),
             zone: "",
             storage_identifier: "",
             ca_key: "",

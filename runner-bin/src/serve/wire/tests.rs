@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use vmpool_core::{StepOutcome, StepStatus, Timestamp};
+use vmpool_pipeline::Wanted;
 
 use super::*;
 
@@ -25,12 +26,14 @@ fn step_error(body: &str) -> String {
 
 #[test]
 fn a_setup_is_read_and_what_it_does_not_mean_here_is_passed_over() {
-    let request = SetupVm::read(
+    let (request, wanted) = SetupVm::read(
         br#"{"id":"S","pool_id":"linux","fallback_pool_ids":null,"tags":{"freeCI":"true"},
+            "context":{"account_id":"acme"},"resource_class":"large","nested_virtualization":true,
+            "vm_image_config":{"image_name":"not this one"},
             "timeout":120000,"correlation_id":"c","no_such_field":[1],
             "setup_request":{"envs":{"A":"1"},"network":{"id":"n"},"secrets":["s3cret",""],
               "files":[{"path":"/tmp/f","mode":511,"data":"text","is_dir":false}],
-              "timeout":3600,"volumes":null}} trailing"#,
+              "vm_image_config":{"image_name":"ami-1"},"timeout":3600,"volumes":null}} trailing"#,
     )
     .unwrap();
     assert_eq!(
@@ -42,6 +45,16 @@ fn a_setup_is_read_and_what_it_does_not_mean_here_is_passed_over() {
     assert_eq!(request.setup.env["A"], "1");
     assert_eq!(request.setup.secrets.len(), 1);
     assert_eq!(request.setup.files[0].mode, 0o777);
+    let said = Wanted {
+        pool: "linux".into(),
+        account: "acme".into(),
+        resource_class: "large".into(),
+        nested_virtualization: true,
+        image: "ami-1".into(),
+    };
+    assert_eq!(wanted, said);
+    let tagged = br#"{"id":"S","pool_id":"linux","tags":{"accountID":"acme"}}"#;
+    assert_eq!(SetupVm::read(tagged).unwrap().1.account, "acme");
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub(super) struct Book {
     stages: Map<StageId, StageSlot>,
     pub(super) size: Size,
     counts: [u32; MachineState::ALL.len()],
+    /// Fingerprint of the template that machines are launched from now.
+    spec: Arc<str>,
+    /// Ready machines of another one.
+    old: u32,
     /// Open slots of the orders that are written down.
     open: u32,
     /// Slots of orders that are being written down.
@@ -111,9 +115,10 @@ pub(super) enum Drained {
 }
 
 impl Book {
-    pub(super) fn new(size: Size) -> Self {
+    pub(super) fn new(size: Size, spec: Arc<str>) -> Self {
         Self {
             size,
+            spec,
             ..Self::default()
         }
     }
@@ -132,13 +137,16 @@ impl Book {
 
     /// Takes a machine's committed row. An older one than is known is passed over.
     pub(super) fn put_machine(&mut self, row: Arc<MachineRow>) {
-        use MachineState::{Draining, Terminating};
+        use MachineState::{Draining, Ready, Terminating};
+        let is_old = row.is_of_another(&self.spec);
         let known = self.machines.get_mut(row.id());
         if let Some(known) = &known {
             if known.row.version >= row.version {
                 return;
             }
             self.counts[known.row.state as usize] -= 1;
+            // A machine's template never changes.
+            self.old -= u32::from(is_old && known.row.state == Ready);
             match known.row.state {
                 Draining => drop(self.draining.remove(row.id())),
                 Terminating => drop(self.terminating.remove(row.id())),
@@ -156,6 +164,7 @@ impl Book {
             return;
         }
         self.counts[row.state as usize] += 1;
+        self.old += u32::from(is_old && row.state == Ready);
         match row.state {
             Draining => drop(self.draining.insert(row.id().clone())),
             Terminating => drop(self.terminating.insert(row.id().clone())),

@@ -1,5 +1,10 @@
 //! What the book counts: slots that are taken, machines that are ready or will
 //! be, and so how many are too few, or too many.
+//!
+//! Ready machines of an old template are replaced a few at a time: so many more
+//! than wanted are ordered, and when those are ready, old ones are too many.
+//! Thus no fewer are ready meanwhile; only where the limit has no room for one
+//! more, one is ended first. If the new template fails, the old machines stay.
 
 use super::Book;
 use crate::id::MachineId;
@@ -44,19 +49,35 @@ impl Book {
         if self.closing || self.blank || self.stopped.is_some() {
             return 0;
         }
-        let desired = self.size.warm.saturating_add(waiting);
+        let desired = self.desired(waiting).saturating_add(self.replaced());
         let room = self.size.limit.saturating_sub(self.occupied());
         desired.saturating_sub(self.supply()).min(room)
+    }
+
+    fn desired(&self, waiting: u32) -> u32 {
+        self.size.warm.saturating_add(waiting)
+    }
+
+    /// How many machines of an old template are being replaced: at most a tenth
+    /// of those that are kept ready.
+    fn replaced(&self) -> u32 {
+        self.old.min(self.size.warm.div_ceil(10))
     }
 
     /// How many of `idle` machines are more than desired, or than may be: those
     /// that are adopted come unasked. Idle are those in the queue: what is ready
     /// but not there is on its way out, or to a stage.
     pub(in crate::pool) fn excess(&self, waiting: u32, idle: u32) -> u32 {
-        let desired = self.size.warm.saturating_add(waiting);
-        let unwanted = (idle + self.coming()).saturating_sub(desired);
+        let (desired, replaced) = (self.desired(waiting), self.replaced());
+        let unwanted = (idle + self.coming()).saturating_sub(desired.saturating_add(replaced));
+        // Of those that are ready, others take the place.
+        let unwanted = unwanted.max(idle.saturating_sub(desired));
         let too_many = self.staying().saturating_sub(self.size.limit);
-        unwanted.max(too_many).min(idle)
+        let makes_room = replaced > 0
+            && idle >= self.size.limit
+            && self.stopped.is_none()
+            && !self.hold.breaker.is_open();
+        unwanted.max(too_many).max(u32::from(makes_room)).min(idle)
     }
 
     /// Slots whose machines are not on their way out.

@@ -97,6 +97,7 @@ pub(super) fn machine(fixture: &Fixture, name: &str) -> Arc<MachineRow> {
         since: fixture.now,
         cause: "a test".into(),
         stage: None,
+        spec: None,
         launched_at: fixture.now,
         expires_at: fixture.now,
         called_at: None,

@@ -8,77 +8,10 @@ use super::{
 };
 use crate::diagnostic::quoted;
 use crate::fields::{At, Fields, Reader};
-use crate::keys::Keys;
-use crate::pool_file::timing::{TIMING, Timing, timing};
-use crate::pool_file::{PLATFORM, PoolPlatform};
+use crate::pool_file::PoolPlatform;
+use crate::pool_file::keys::{ACCOUNT, AMAZON, DISK, NETWORK, PLATFORM, ZONE};
+use crate::pool_file::timing::{Timing, timing};
 use crate::yaml::Value;
-
-const AMAZON: Keys = Keys {
-    known: &[
-        "account",
-        "ami",
-        "ami_owners",
-        "size",
-        "size_alt",
-        "prefer",
-        "market_type",
-        "vpc",
-        "tags",
-        "user_data",
-        "user_data_Path",
-        "user_data_path",
-        "disk",
-        "network",
-        "zone_details",
-        "device_name",
-        "iam_profile_arn",
-        "hibernate",
-        "docker",
-        "git",
-        TIMING[0],
-        TIMING[1],
-        TIMING[2],
-    ],
-    own: &[],
-    ignored: &["name", "type", "root_directory", "user", "enable_c4d"],
-};
-const ACCOUNT: Keys = Keys {
-    known: &[
-        "access_key_id",
-        "access_key_secret",
-        "aws_session_token",
-        "region",
-        "availability_zone",
-        "key_pair_name",
-        "role_arn",
-        "external_id",
-    ],
-    own: &[],
-    // Calls are retried within one budget for the whole account.
-    ignored: &["retries"],
-};
-const DISK: Keys = Keys {
-    known: &["size", "type", "iops", "kms_key_id", "tags"],
-    own: &[],
-    ignored: &[],
-};
-const NETWORK: Keys = Keys {
-    known: &[
-        "security_groups",
-        "vpc_security_group_ids",
-        "allow_from",
-        "subnet_id",
-        "private_ip",
-        "zone_details",
-    ],
-    own: &[],
-    ignored: &[],
-};
-const ZONE: Keys = Keys {
-    known: &["availability_zone", "subnet_id"],
-    own: &[],
-    ignored: &[],
-};
 
 /// What the incumbent takes a machine for whose file does not say.
 pub(in crate::pool_file) fn usual_platform() -> PoolPlatform {
@@ -90,7 +23,7 @@ pub(in crate::pool_file) fn usual_platform() -> PoolPlatform {
 }
 
 pub(in crate::pool_file) fn platform(r: &mut Reader, at: &At<'_>) -> Option<PoolPlatform> {
-    let fields = r.fields(at, &PLATFORM)?;
+    let fields = r.fields(at, &PLATFORM.keys)?;
     let mut platform = usual_platform();
     let choices: [(&str, &[&str], &mut String); 3] = [
         ("os", &["linux"], &mut platform.os),
@@ -125,7 +58,7 @@ pub(in crate::pool_file) fn spec(
     at: &At<'_>,
     platform: &PoolPlatform,
 ) -> Option<(Timing, AmazonSpec)> {
-    let fields = r.fields(at, &AMAZON)?;
+    let fields = r.fields(at, &AMAZON.keys)?;
     let timing = timing(r, &fields);
     let mut zone = None;
     let account = fields.read(r, "account", |r, at| account(r, at, &mut zone));
@@ -167,7 +100,7 @@ fn text(r: &mut Reader, at: &At<'_>) -> Option<String> {
 }
 
 fn account(r: &mut Reader, at: &At<'_>, zone: &mut Option<String>) -> Option<AmazonAccount> {
-    let fields = r.fields(at, &ACCOUNT)?;
+    let fields = r.fields(at, &ACCOUNT.keys)?;
     *zone = fields.read(r, "availability_zone", text);
     let id = fields.read(r, "access_key_id", text);
     let secret = fields.read(r, "access_key_secret", text);
@@ -298,7 +231,7 @@ fn user_data(r: &mut Reader, fields: &Fields<'_>) -> Option<AmazonUserData> {
 }
 
 fn disk(r: &mut Reader, at: &At<'_>) -> Option<AmazonDisk> {
-    let fields = r.fields(at, &DISK)?;
+    let fields = r.fields(at, &DISK.keys)?;
     let number = |r: &mut Reader, at: &At<'_>| r.number(at).filter(|number| *number > 0);
     Some(AmazonDisk {
         gib: fields.read(r, "size", number),
@@ -310,7 +243,7 @@ fn disk(r: &mut Reader, at: &At<'_>) -> Option<AmazonDisk> {
 }
 
 fn network(r: &mut Reader, at: &At<'_>, zone: Option<String>) -> Option<AmazonNetwork> {
-    let fields = r.fields(at, &NETWORK)?;
+    let fields = r.fields(at, &NETWORK.keys)?;
     let mut security_groups = Vec::new();
     for key in ["security_groups", "vpc_security_group_ids"] {
         for id in fields.read(r, key, texts).unwrap_or_default() {
@@ -342,7 +275,7 @@ fn zones(r: &mut Reader, at: &At<'_>) -> Option<Vec<ZoneSpec>> {
     let items = r.items(at, "a list of zones")?;
     let mut zones: Vec<ZoneSpec> = Vec::new();
     for item in items {
-        let Some(fields) = r.fields(&item, &ZONE) else {
+        let Some(fields) = r.fields(&item, &ZONE.keys) else {
             continue;
         };
         let zone = ZoneSpec {

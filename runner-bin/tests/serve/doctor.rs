@@ -1,0 +1,82 @@
+//! `vmpool doctor`: what a pool file needs, before it matters.
+
+use std::process::{Command, Output};
+
+use fake_ec2::Policy;
+
+use crate::amazon::{Cloud, KEY};
+use crate::support::Site;
+
+fn doctor(command: &mut Command, site: &Site, json: bool) -> (Option<i32>, String) {
+    command
+        .arg("doctor")
+        .arg("--pool")
+        .arg(site.path().join("pool.yml"));
+    command.env_remove("DRONE_LITE_ENGINE_PATH");
+    command.env_remove("DRONE_LITE_ENGINE_FALLBACK_PATH");
+    if json {
+        command.arg("--json");
+    }
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("run vmpool doctor");
+    let said = String::from_utf8_lossy(&stdout).into_owned();
+    (status.code(), said + &String::from_utf8_lossy(&stderr))
+}
+
+fn vmpool() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_vmpool"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p13_a_missing_permission_is_told_by_its_name_before_a_machine_is_launched() {
+    let cloud = Cloud::with("us-east-1", 1, 3, "").await;
+    let ask = |json| {
+        let mut command = vmpool();
+        command
+            .env("AWS_ENDPOINT_URL", cloud.fake.url())
+            .env("AMAZON_ACCESS_KEY_ID", KEY)
+            .env("AMAZON_ACCESS_KEY_SECRET", "secret");
+        doctor(&mut command, &cloud.site, json)
+    };
+    let (code, said) = ask(false);
+    assert_eq!(code, Some(0), "{said}");
+    for check in [
+        "credentials",
+        "image",
+        "types",
+        "ec2:RunInstances",
+        "ec2:TerminateInstances",
+    ] {
+        assert!(
+            said.contains(&format!("ok     linux: {check}")),
+            "{check}: {said}"
+        );
+    }
+    let policy = Policy::all_but(["ec2:TerminateInstances"]);
+    cloud.fake.control().policy(KEY, policy);
+    let (code, said) = ask(false);
+    assert_eq!(code, Some(1), "{said}");
+    let wrong = "wrong  linux: ec2:TerminateInstances: not allowed: add ec2:TerminateInstances";
+    assert!(said.contains(wrong), "{said}");
+    assert_eq!(said.matches("wrong ").count(), 1, "{said}");
+    let (_, said) = ask(true);
+    let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(told["pools"][0]["checks"][0]["ok"], true, "{said}");
+    assert_eq!(cloud.alive(), Vec::<String>::new());
+    cloud.end().await;
+}
+
+#[test]
+fn p13_a_local_pool_whose_directory_is_another_users_is_told_so() {
+    let site = Site::new(1, 3);
+    let (code, said) = doctor(&mut vmpool(), &site, false);
+    assert_eq!(code, Some(0), "{said}");
+    site.pool_file("instances: [{name: linux, type: local, spec: {root: /proc/nowhere}}]");
+    let (code, said) = doctor(&mut vmpool(), &site, false);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("wrong  linux: directory: "), "{said}");
+    assert!(said.contains("mend spec.root"), "{said}");
+}
