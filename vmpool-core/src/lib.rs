@@ -41,7 +41,8 @@ pub use id::{
 };
 pub use journal::Journal;
 pub use link::{
-    AgentLink, AgentReport, BootPhase, Health, KeyHash, LinkError, Machine, PinError, PinKey, StepReport,
+    AgentLink, AgentReport, BootPhase, Health, KeyHash, LinkError, Machine, PinError, PinKey,
+    StepReport,
 };
 pub use notice::{Notice, NoticeKind};
 pub use pool::{AcquireRequest, Lease, Pool, PoolConfig, WarmPool};

@@ -155,8 +155,8 @@ table! { AMAZON, "spec of type amazon":
     "user_data" Text => "A start-up template of your own.";
     "user_data_Path" Text => "The same, in a file. `user_data` counts above it.";
     "user_data_path" Text => "The same, as the incumbent's documentation writes it.";
-    "docker" OneOf(&["install", "require", "none"]) => "Docker on a machine that has none: installed, waited for, or left out.";
-    "git" OneOf(&["install", "require", "none"]) => "The same, of git.";
+    "docker" OneOf(&["install", "require", "none"]) => "Docker on the machines: installed where the image lacks it, or required to be there, or not looked at. Default `install`.";
+    "git" OneOf(&["install", "require", "none"]) => "The same of git.";
     "disk" Map(&DISK) => "The root volume; always encrypted.";
     "network" Map(&NETWORK) => "How machines are reached.";
     "zone_details" List(&ZONE) => "The older place of `network.zone_details`.";
