@@ -5,6 +5,7 @@ mod boot;
 mod chaos;
 mod figures;
 mod fuzz;
+mod moto;
 mod parts;
 mod setup;
 mod sim;
@@ -38,6 +39,8 @@ enum Chore {
     Chaos(chaos::Chaos),
     /// Feed the agent's readers with inputs that look for faults, for a bounded time.
     Fuzz(fuzz::Fuzz),
+    /// Ask moto, another fake EC2, and ours the same: they differ where it is known.
+    Moto,
     /// Play histories of the simulation, many of them or one again.
     Sim(sim::Sim),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Figures => figures::run(),
         Chore::Chaos(chaos) => chaos::run(&chaos),
         Chore::Fuzz(fuzz) => fuzz::run(&fuzz),
+        Chore::Moto => moto::run(),
         Chore::Sim(sim) => sim::run(&sim),
     };
     match done {

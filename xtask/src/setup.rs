@@ -83,8 +83,24 @@ fn components() -> Result<()> {
     .context("without rustup, install rustfmt and clippy of this toolchain yourself")
 }
 
+/// The folder of an environment of Python's own with these packages, made once.
+pub(crate) fn python_tools(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let folder = parts::target().join("tools").join(name);
+    let done = folder.join(packages.join("-"));
+    if done.exists() {
+        return Ok(folder);
+    }
+    python_environments()?;
+    parts::run(command("python3", &["-m", "venv", "--clear"]).arg(&folder))?;
+    let pip = folder.join("bin").join("pip");
+    let args = ["install", "--quiet", "--disable-pip-version-check"];
+    parts::run(command(&pip.to_string_lossy(), &args).args(packages))?;
+    std::fs::write(&done, "").with_context(|| format!("write {}", done.display()))?;
+    Ok(folder)
+}
+
 /// What Python needs to make an environment of its own.
-pub(crate) fn python_environments() -> Result<()> {
+fn python_environments() -> Result<()> {
     install_missing(&[("python3", "python3")])?;
     if succeeds("python3 -c 'import ensurepip, venv'") {
         return Ok(());
