@@ -6,7 +6,7 @@ use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{
-    InstanceType, IpPermission, ResourceType, Tag, TagSpecification, UserIdGroupPair,
+    InstanceType, IpPermission, ResourceType, SecurityGroup, Tag, TagSpecification, UserIdGroupPair,
 };
 
 use crate::failure::failed;
@@ -51,7 +51,7 @@ pub async fn permissions(ec2: &Client, template: &Template, makes_group: bool) -
     let mut found = vec![launch(ec2, template).await];
     macro_rules! may {
         ($action:literal, $call:expr) => {
-            found.push(may($action, $call.dry_run(true).send().await));
+            found.push(may($action, &$call.dry_run(true).send().await));
         };
     }
     let group = || template.machine.network.security_groups.first().cloned();
@@ -140,12 +140,12 @@ async fn launch(ec2: &Client, template: &Template) -> Finding {
 
 /// What a dry run was answered: EC2 looks at permissions first, so that another
 /// refusal than theirs means that the call may be made.
-fn may<T, E>(action: &str, answered: Result<T, SdkError<E>>) -> Finding
+fn may<T, E>(action: &str, answered: &Result<T, SdkError<E>>) -> Finding
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let action = format!("ec2:{action}");
-    let result = match &answered {
+    let result = match answered {
         Ok(_) => Ok("may be called".to_owned()),
         Err(error) => match error.code() {
             Some(
@@ -230,7 +230,7 @@ pub async fn security_groups(ec2: &Client, template: &Template) -> Vec<Finding> 
         }
     };
     let port = i32::from(network.agent_port);
-    let mut rules = groups.iter().flat_map(|group| group.ip_permissions());
+    let mut rules = groups.iter().flat_map(SecurityGroup::ip_permissions);
     let is_open = rules.any(|rule| {
         let is_tcp = matches!(rule.ip_protocol(), Some("tcp" | "6" | "-1"));
         let from = rule.from_port().unwrap_or(0);
