@@ -404,12 +404,10 @@ async fn p1_a_stages_end_that_is_found_on_the_way_takes_its_machine_along() {
     let changes = vec![
         Change::new(
             Arc::new(MachineRow {
-                machine: machine.machine.clone(),
                 cause: "released".into(),
-                stage: machine.stage.clone(),
                 state: MachineState::Draining,
                 version: machine.version.next(),
-                ..*machine
+                ..MachineRow::clone(&machine)
             }),
             "draining",
             "released",
