@@ -184,7 +184,7 @@ async fn a_stopped_instance_keeps_its_disk_and_the_end_of_all_ends_it() {
 async fn an_agent_is_started_by_the_very_user_data() {
     let folder = TempDir::new().unwrap();
     let agent = folder.path().join("agent");
-    let script = "#!/bin/sh\necho \"$@\"; cat \"$3\"; exec sleep 1000\n";
+    let script = "#!/bin/sh\necho \"$@\"; cat \"$5\"; exec sleep 1000\n";
     fs::write(&agent, script).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&agent, mode).unwrap();
@@ -210,7 +210,7 @@ async fn user_data_that_cannot_be_read_is_told_on_the_console() {
     let host = Host::new(agent).await;
     for (data, says) in [
         ("#!/bin/sh", "does not begin with #cloud-config"),
-        ("#cloud-config\n{}", "places no file named request"),
+        ("#cloud-config\n{}", "places neither a file named request"),
     ] {
         let id = host.launch(data);
         host.prints(&id, says).await;
