@@ -97,18 +97,19 @@ fn stamp(file: &Metadata) -> Stamp {
 mod tests {
     use super::*;
 
-    fn of(content: i64) -> Option<Stamp> {
-        Some((1, 2, 3, content, 0, content, 0))
+    fn stamp(content: i64) -> Stamp {
+        (1, 2, 3, content, 0, content, 0)
     }
 
     #[test]
     fn a_file_counts_once_it_stays_as_it_is_and_is_told_of_once() {
+        let of = |content| Some(stamp(content));
         let mut seen = Seen {
             told: of(1),
             last: of(1),
         };
         let mut tell = |stamps: &[Option<Stamp>]| -> Vec<bool> {
-            stamps.iter().map(|stamp| seen.look(*stamp)).collect()
+            stamps.iter().map(|found| seen.look(*found)).collect()
         };
         assert_eq!(tell(&[of(1), of(1)]), [false, false]);
         assert_eq!(
