@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::agent::{self, AMD64, Agent};
 use crate::boot;
 use crate::fuzz::{self, Fuzz};
+use crate::moto;
 use crate::parts::{self, Parts, cargo, cargo_command, command};
 use crate::setup;
 
@@ -39,6 +40,7 @@ fn all(parts: &mut Parts) -> Result<()> {
         cargo(&["test", "--workspace", "--locked", "--no-run"])
     })?;
     parts.run("tests", || cargo(&["test", "--workspace", "--locked"]))?;
+    parts.run("moto", moto::run)?;
     parts.run("static agents", static_agents)?;
     parts.run("boot image", || boot::image().map(drop))?;
     parts.run("booted machines", boot::run)?;
