@@ -183,11 +183,17 @@ async fn a_stopped_instance_keeps_its_disk_and_the_end_of_all_ends_it() {
 #[tokio::test]
 async fn an_agent_is_started_by_the_very_user_data() {
     let folder = TempDir::new().unwrap();
-    let agent = folder.path().join("agent");
-    let script = "#!/bin/sh\necho \"$@\"; cat \"$5\"; exec sleep 1000\n";
-    fs::write(&agent, script).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&agent, mode).unwrap();
+    let (script, agent) = (folder.path().join("script"), folder.path().join("agent"));
+    fs::write(
+        &script,
+        "#!/bin/sh\necho \"$@\"; cat \"$5\"; exec sleep 1000\n",
+    )
+    .unwrap();
+    // Written by another process: a file that what another test starts has open
+    // for writing can't be run.
+    let mut installer = std::process::Command::new("install");
+    let installed = installer.args([&script, &agent]).status();
+    assert!(installed.unwrap().success());
     let host = Host::new(AgentGuest { agent, port: 9079 }).await;
     let secret = STANDARD.encode("certificate, secret and clocks");
     let id = host.launch(&format!(

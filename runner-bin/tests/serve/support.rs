@@ -8,7 +8,6 @@ mod ports;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -435,10 +434,13 @@ pub(crate) fn refused(site: &Site) -> (i32, String) {
     (status.code().unwrap_or(-1), said)
 }
 
-/// Puts a copy of the program at `path`, as an installer does.
+/// Puts a copy of the program at `path`, as an installer does. A process of its
+/// own writes it: what another thread starts meanwhile would have the file open
+/// for writing, too, and nobody could run it.
 pub(crate) fn install(program: &Path, path: &Path) {
     let new = path.with_extension("new");
-    fs::copy(program, &new).expect("copy a program");
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o700)).expect("make it executable");
+    let mut installer = Command::new("install");
+    let installed = installer.arg("-m700").args([program, &new]).status();
+    assert!(installed.expect("start install").success());
     fs::rename(new, path).expect("put it in place");
 }
