@@ -85,6 +85,15 @@ impl Cloud {
         .await;
     }
 
+    /// Until this machine is gone, and one other has its place.
+    pub(crate) async fn wait_until_replaced(&self, machine: &String) {
+        wait_for("the machine's end, and another", async || {
+            let alive = self.alive();
+            (alive.len() == 1 && !alive.contains(machine)).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) async fn end(self) {
         self.fake.stop().await;
     }
@@ -104,11 +113,7 @@ async fn a_build_runs_on_an_ec2_machine_that_is_gone_afterwards() {
     assert_eq!(answered.json(), expected);
     assert_eq!(site.log("s", "hi"), "hello\n");
     site.destroy("s").await;
-    wait_for("the machine's end, and another", async || {
-        let alive = cloud.alive();
-        (alive.len() == 1 && !alive.contains(&machine)).then_some(())
-    })
-    .await;
+    cloud.wait_until_replaced(&machine).await;
     drop(runner);
     cloud.end().await;
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::amazon::Cloud;
-use crate::support::{Serving, Site, step, wait_for};
+use crate::support::{Serving, Site, step};
 
 /// A line of JSON, for an image that places what it finds in it.
 const JSON: &str = r#"    user_data: '{"CACert": "{{ .CACert | base64 }}", "TLSCert": "{{ .TLSCert | base64 }}", "TLSKey": "{{ .TLSKey | base64 }}"}'
@@ -57,11 +57,7 @@ async fn a_build_runs_unchanged_behind_a_line_of_json_with_the_incumbents_certif
     assert_eq!(said.matches("TLSKey").count(), 1, "once: {said}");
     assert!(!said.contains("PRIVATE KEY"), "P11: {said}");
     site.destroy("s").await;
-    wait_for("the machine's end, and another", async || {
-        let alive = cloud.alive();
-        (alive.len() == 1 && !alive.contains(&machine)).then_some(())
-    })
-    .await;
+    cloud.wait_until_replaced(&machine).await;
     drop(runner);
     cloud.end().await;
 }
