@@ -20,6 +20,8 @@ use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 use vmpool_core::{LogSink, LogSinkError, StepId};
 
+use super::growing::Grows;
+
 /// The agent keeps at most about this much that it could have forgotten.
 const SYNC_EVERY: u64 = 1 << 20;
 
@@ -31,11 +33,13 @@ pub(super) struct FileLog {
     written: u64,
     /// Up to where it is durable; never beyond `written`.
     durable: u64,
+    /// Those who read it meanwhile.
+    grows: Arc<Grows>,
 }
 
 impl FileLog {
     /// Opens the log, made with its directories if need be. Blocks.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, grows: Arc<Grows>) -> io::Result<Self> {
         let directory = path.parent().unwrap_or(path);
         DirBuilder::new()
             .recursive(true)
@@ -61,6 +65,7 @@ impl FileLog {
             file: Arc::new(file),
             written: length,
             durable: length,
+            grows,
         })
     }
 
@@ -75,6 +80,7 @@ impl FileLog {
         })
         .await??;
         self.written = end;
+        self.grows.tell();
         if sync {
             self.durable = end;
         }

@@ -1,6 +1,7 @@
 //! The logs of steps, a file each: `LOGS/<stage>/<step>.log`.
 
 mod file_log;
+mod growing;
 mod name;
 
 use std::path::PathBuf;
@@ -10,17 +11,23 @@ use tokio::task::spawn_blocking;
 use vmpool_core::{LogSink, LogSinkError, LogStore, StageId, StepId};
 
 use self::file_log::FileLog;
+use self::growing::Growth;
+pub(crate) use self::growing::Part;
 
 /// Logs below one directory.
 #[derive(Debug, Clone)]
 pub(crate) struct FileLogs {
     directory: PathBuf,
+    growth: Growth,
 }
 
 impl FileLogs {
     /// Logs in `directory`, which is made with the first of them.
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+        Self {
+            directory,
+            growth: Growth::default(),
+        }
     }
 
     /// Where a step's log is.
@@ -41,7 +48,9 @@ impl LogStore for FileLogs {
             offset: 0,
             reason,
         };
-        let opened = spawn_blocking(move || FileLog::open(&path).map_err(|e| (path, e))).await;
+        let grows = self.growth.of(&path);
+        let opened =
+            spawn_blocking(move || FileLog::open(&path, grows).map_err(|e| (path, e))).await;
         match opened {
             Ok(Ok(log)) => Ok(Box::new(log)),
             Ok(Err((path, error))) => Err(broken(format!("open {}: {error}", path.display()))),
