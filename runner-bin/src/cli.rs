@@ -117,6 +117,13 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Write the manual pages, one for each command
+    #[command(after_help = "Example:\n  vmpool man-pages ~/.local/share/man/man1")]
+    ManPages {
+        /// Where they go; it must be there
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Bring the files of a directory here (what a pipeline's clone step runs)
     #[command(hide = true)]
     CloneWorkspace(CloneArgs),

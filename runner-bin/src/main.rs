@@ -74,6 +74,12 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
             say(completions(shell))?;
             Ok(Exit::Success)
         }
+        Some(Command::ManPages { folder }) => {
+            clap_mangen::generate_to(Cli::command(), &folder)
+                .with_context(|| format!("write manual pages to {}", folder.display()))
+                .or_exit(Exit::BadInput)?;
+            Ok(Exit::Success)
+        }
         Some(Command::CloneWorkspace(args)) => clone::run(&args),
     }
 }
