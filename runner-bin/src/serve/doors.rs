@@ -20,8 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
+use tower::{Layer as _, ServiceExt as _};
 
+use super::access::GateLayer;
 use super::args::ServeArgs;
 use super::peer::Doorman;
 
@@ -220,8 +221,8 @@ impl Connections {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let broken = self.broken.clone();
-        let service =
-            TowerToHyperService::new(routes.map_request(|request: http::Request<_>| request));
+        let routes = routes.map_request(|request: http::Request<_>| request);
+        let service = TowerToHyperService::new(GateLayer.layer(routes));
         let Some(watcher) = self.graceful.lock().as_ref().map(GracefulShutdown::watcher) else {
             return;
         };

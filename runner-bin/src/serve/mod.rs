@@ -16,6 +16,7 @@
 //! - a pool file that can't be used changes nothing ([`reload`], [`watch`]);
 //! - of all processes of a state directory one at a time has a runner.
 
+mod access;
 pub(crate) mod agents;
 mod args;
 mod call;

@@ -30,6 +30,7 @@ use vmpool_proto::v1::runner_server::RunnerServer;
 
 use self::guest::Guest;
 pub(super) use self::service::Service;
+use super::access::GateLayer;
 use super::doors::accepted;
 
 const MOST_GUESTS: usize = 64;
@@ -77,6 +78,7 @@ impl Tools {
             .max_concurrent_streams(MOST_CALLS)
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING))
+            .layer(GateLayer)
             .add_service(service);
         let left = self.service.leaving.clone();
         let guests = guests(listener, left.clone());
