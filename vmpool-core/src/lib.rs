@@ -19,6 +19,7 @@ pub mod ledger;
 mod link;
 pub mod machine;
 mod map;
+pub mod measures;
 mod notice;
 pub mod order;
 pub mod pool;

@@ -4,6 +4,7 @@
 //! [`PostgresJournal`] is a database that several runners share.
 
 mod entry;
+mod measures;
 mod postgres;
 mod record;
 mod sqlite;
@@ -11,5 +12,6 @@ mod sqlite;
 pub mod testkit;
 
 pub use entry::{Entry, PoolEntry, RowEntry, RowKind};
+pub use measures::describe;
 pub use postgres::{ConnectError, PostgresJournal};
 pub use sqlite::{BackupError, OpenError, SqliteJournal, SqliteOptions};

@@ -3,8 +3,6 @@
 //! A request is made once for a stage at a time; others for the same stage wait
 //! for its end and find its result.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::book;
@@ -31,8 +29,8 @@ impl Shared {
         }
         match &result {
             Ok(lease) => match lease.origin() {
-                Origin::Warm => self.metrics.acquired(Duration::ZERO),
-                Origin::Waited(span) => self.metrics.acquired(span),
+                Origin::Warm => self.metrics.found(),
+                Origin::Waited(span) => self.metrics.waited(span),
                 Origin::Attached => {}
             },
             Err(error) => self.ends_without(request, error),
@@ -126,11 +124,15 @@ impl Shared {
             match written.await {
                 Written::Lease(lease) => {
                     turn.through();
+                    self.metrics.found();
                     return Ok(lease);
                 }
                 Written::NextMachine => {}
                 Written::StageKnown => return Ok(self.known(request).await?),
-                Written::Failed(error) => return Err(error.into()),
+                Written::Failed(error) => {
+                    self.metrics.refused(&error);
+                    return Err(error.into());
+                }
             }
         }
     }

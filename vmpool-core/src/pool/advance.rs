@@ -113,6 +113,7 @@ impl Shared {
                 let mut book = self.book.lock();
                 book.put_machine(after.clone());
                 if let Some((stage, origin)) = ended {
+                    self.metrics.stage_ended(&stage.state);
                     // It asks for nothing any more, so nobody follows it.
                     let _ = book.put_stage(stage, origin);
                 }
@@ -125,6 +126,10 @@ impl Shared {
                     stage: after.stage.clone(),
                     cause,
                 });
+            }
+            self.metrics.is_now(state);
+            if row.state == MachineState::Booting && state == MachineState::Ready {
+                self.metrics.booted(at.since(row.launched_at));
             }
             self.follow(id, effects);
             return Ok(state);

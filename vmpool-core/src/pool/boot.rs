@@ -22,6 +22,10 @@ impl Shared {
     /// Has what the machine's start went to written down.
     pub(super) fn tell_boot(&self, row: &MachineRow, phases: &[BootPhase]) {
         let now = self.now();
+        phases
+            .iter()
+            .take(MOST)
+            .for_each(|phase| self.metrics.boot_phase(phase));
         let mut book = self.book.lock();
         for phase in phases.iter().take(MOST) {
             let began = now.before(phase.began_ago).max(row.launched_at);

@@ -25,11 +25,17 @@ pub struct PoolConfig {
     /// A machine is replaced when it could no longer finish a stage of
     /// [`Deadlines::stage`] before this age, but not in the first half of it.
     pub max_age: Duration,
+    /// How long a request may wait for its machine by the pool's objective.
+    /// Nothing depends on it but what is measured.
+    pub objective: Duration,
     /// How it is held against its provider.
     pub reconcile: ReconcileConfig,
 }
 
 impl PoolConfig {
+    /// The objective where none is named: a machine was ready, or nearly.
+    pub const OBJECTIVE: Duration = Duration::from_secs(5);
+
     /// A pool of `limit` machines, `warm` of them kept ready, with the defaults of DESIGN §4.
     pub fn new(name: impl Into<PoolName>, warm: u32, limit: u32) -> Self {
         Self {
@@ -41,6 +47,7 @@ impl PoolConfig {
             max_waiting: 10_000,
             deadlines: Deadlines::default(),
             max_age: Duration::from_hours(72),
+            objective: Self::OBJECTIVE,
             reconcile: ReconcileConfig::default(),
         }
     }

@@ -40,6 +40,7 @@ impl Shared {
         let now = self.now();
         let (doubts, releases, unfit, (overdue, next), closing, notes) = {
             let mut book = self.book.lock();
+            self.count_ready(&mut book);
             (
                 book.take_doubts(),
                 std::mem::take(&mut book.releases),

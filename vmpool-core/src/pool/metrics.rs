@@ -1,27 +1,46 @@
 //! What a pool measures, by the `metrics` facade: the program that embeds it
-//! chooses the recorder, and installs it before the pool starts.
-//!
-//! | name | kind | labels |
-//! |---|---|---|
-//! | `vmpool_acquire_seconds` | histogram | `pool` |
-//! | `vmpool_acquire_refused_total` | counter | `pool` |
-//! | `vmpool_slots` | gauge | `pool` |
-//! | `vmpool_breaker_open` | gauge | `pool` |
-//! | `vmpool_troubles_total` | counter | `pool` |
-//! | `vmpool_unaccounted_machines` | gauge | `pool` |
-//! | `vmpool_reconcile_seconds` | histogram | `pool` |
-//! | `vmpool_reconcile_held_back_total` | counter | `pool` |
+//! chooses the recorder, and installs it before the pool starts. What each name
+//! says is in [`crate::measures`].
 
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 
+use super::AcquireError;
 use crate::id::PoolName;
+use crate::link::BootPhase;
+use crate::machine::MachineState;
+use crate::stage::{StageEnd, StageState};
+
+/// The parts of a machine's start that have a name of their own here. Others
+/// are told as one: an agent is not believed with names without end.
+const PHASES: [&str; 6] = ["system", "clock", "cloud-init", "agent", "docker", "git"];
+
+/// How stages end.
+const HOW: [&str; 5] = [
+    "released",
+    "machine_lost",
+    "unprepared",
+    "over_time",
+    "stopped",
+];
 
 /// Handles, so that no name is looked up on the claim path.
 pub(super) struct Metrics {
+    pool: PoolName,
+    objective: Duration,
     acquired: Histogram,
+    warm: Counter,
+    waited: Counter,
     refused: Counter,
+    asked: Counter,
+    in_time: Counter,
+    refills: Histogram,
+    boots: Histogram,
+    launched: Counter,
+    gone: Counter,
+    lost: Counter,
+    ends: [Counter; HOW.len()],
     slots: Gauge,
     troubles: Counter,
     breaker: Gauge,
@@ -31,11 +50,42 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(pool: &PoolName) -> Self {
-        let pool = pool.to_string();
+    /// `objective`: a request that waits longer for its machine waits too long.
+    pub(super) fn new(name: &PoolName, objective: Duration) -> Self {
+        let pool = name.to_string();
+        let requests = |outcome: &'static str| {
+            metrics::counter!(
+                "vmpool_acquire_requests_total", "pool" => pool.clone(), "outcome" => outcome
+            )
+        };
+        let ended = |state: MachineState| {
+            metrics::counter!(
+                "vmpool_machines_ended_total", "pool" => pool.clone(), "state" => state.as_str()
+            )
+        };
+        metrics::gauge!("vmpool_acquire_objective_seconds", "pool" => pool.clone())
+            .set(objective.as_secs_f64());
         Self {
+            pool: name.clone(),
+            objective,
             acquired: metrics::histogram!("vmpool_acquire_seconds", "pool" => pool.clone()),
-            refused: metrics::counter!("vmpool_acquire_refused_total", "pool" => pool.clone()),
+            warm: requests("warm"),
+            waited: requests("waited"),
+            refused: requests("refused"),
+            asked: metrics::counter!("vmpool_acquire_objective_all_total", "pool" => pool.clone()),
+            in_time: metrics::counter!(
+                "vmpool_acquire_objective_good_total", "pool" => pool.clone()
+            ),
+            refills: metrics::histogram!("vmpool_refill_seconds", "pool" => pool.clone()),
+            boots: metrics::histogram!("vmpool_boot_seconds", "pool" => pool.clone()),
+            launched: metrics::counter!("vmpool_machines_launched_total", "pool" => pool.clone()),
+            gone: ended(MachineState::Gone),
+            lost: ended(MachineState::Lost),
+            ends: HOW.map(|how| {
+                metrics::counter!(
+                    "vmpool_stages_ended_total", "pool" => pool.clone(), "how" => how
+                )
+            }),
             slots: metrics::gauge!("vmpool_slots", "pool" => pool.clone()),
             troubles: metrics::counter!("vmpool_troubles_total", "pool" => pool.clone()),
             breaker: metrics::gauge!("vmpool_breaker_open", "pool" => pool.clone()),
@@ -45,14 +95,92 @@ impl Metrics {
         }
     }
 
+    /// A request found a machine ready.
+    pub(super) fn found(&self) {
+        self.warm.increment(1);
+        self.got_after(Duration::ZERO);
+    }
+
     /// A request got its machine after waiting so long for one to be ready.
-    pub(super) fn acquired(&self, waited: Duration) {
-        self.acquired.record(waited.as_secs_f64());
+    pub(super) fn waited(&self, span: Duration) {
+        self.waited.increment(1);
+        self.got_after(span);
+    }
+
+    fn got_after(&self, span: Duration) {
+        self.acquired.record(span.as_secs_f64());
+        self.asked.increment(1);
+        if span <= self.objective {
+            self.in_time.increment(1);
+        }
     }
 
     /// A request ended without a machine.
-    pub(super) fn refused(&self) {
+    pub(super) fn refused(&self, error: &AcquireError) {
         self.refused.increment(1);
+        // These two are the request's own fault.
+        if !matches!(
+            error,
+            AcquireError::StageOver { .. } | AcquireError::Conflict { .. }
+        ) {
+            self.asked.increment(1);
+        }
+    }
+
+    /// A request's caller gave up after waiting so long.
+    pub(super) fn given_up(&self, waited: Duration) {
+        if waited > self.objective {
+            self.asked.increment(1);
+        }
+    }
+
+    /// A machine that was missing for so long is ready.
+    pub(super) fn refilled(&self, missing: Duration) {
+        self.refills.record(missing.as_secs_f64());
+    }
+
+    /// A machine is ready so long after its launch.
+    pub(super) fn booted(&self, took: Duration) {
+        self.boots.record(took.as_secs_f64());
+    }
+
+    /// A machine's start had this part.
+    pub(super) fn boot_phase(&self, phase: &BootPhase) {
+        let known = PHASES.into_iter().find(|known| *known == phase.name);
+        metrics::histogram!(
+            "vmpool_boot_phase_seconds",
+            "pool" => self.pool.to_string(), "phase" => known.unwrap_or("other")
+        )
+        .record(phase.took.as_secs_f64());
+    }
+
+    /// The provider gave so many machines.
+    pub(super) fn launched(&self, machines: usize) {
+        self.launched.increment(machines as u64);
+    }
+
+    /// A machine's row says that it is in `state` now.
+    pub(super) fn is_now(&self, state: MachineState) {
+        match state {
+            MachineState::Gone => self.gone.increment(1),
+            MachineState::Lost => self.lost.increment(1),
+            _ => {}
+        }
+    }
+
+    /// A stage is over, if that is its state.
+    pub(super) fn stage_ended(&self, state: &StageState) {
+        let StageState::Ended(end) = state else {
+            return;
+        };
+        let how = match end {
+            StageEnd::Released => 0,
+            StageEnd::MachineLost(_) => 1,
+            StageEnd::Unprepared => 2,
+            StageEnd::OverTime(_) => 3,
+            StageEnd::Stopped(_) => 4,
+        };
+        self.ends[how].increment(1);
     }
 
     /// So many slots of the limit are in use.

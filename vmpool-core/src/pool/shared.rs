@@ -144,10 +144,20 @@ impl Shared {
     /// The book changed in a way that frees or takes slots.
     pub(super) fn count_slots(&self) {
         // Told under the lock, so that an older count never comes last.
-        let book = self.book.lock();
+        let mut book = self.book.lock();
         let slots = book.occupied();
         self.metrics.slots(slots);
+        self.count_ready(&mut book);
         self.occupied.send_replace(slots);
+    }
+
+    /// Measures how long ready machines were missing, by a look at the book.
+    pub(super) fn count_ready(&self, book: &mut Book) {
+        let wanted = if book.closing { 0 } else { book.size.warm };
+        let ready = book.count(MachineState::Ready);
+        for missing in book.refill.look(self.now(), wanted, ready) {
+            self.metrics.refilled(missing);
+        }
     }
 
     pub(super) fn status(&self) -> PoolStatus {

@@ -60,6 +60,7 @@ impl Shared {
             );
             match self.commit_alone(changes, None).await {
                 Ok(()) => {
+                    self.metrics.launched(rows.len());
                     {
                         let mut book = self.book.lock();
                         book.put_order(bound);

@@ -127,6 +127,7 @@ impl Drop for Waiting<'_> {
         book.waits.waiting.remove(self.stage);
         if !self.through {
             let waited = now.since(self.since);
+            self.shared.metrics.given_up(waited);
             let cause = format!("its caller gave up after {waited:.1?}");
             book.waits.note(now, of(self.stage), "refused", cause);
             drop(book);
@@ -185,7 +186,7 @@ impl Shared {
 
     /// A request ended without a machine.
     pub(super) fn ends_without(&self, request: &AcquireRequest, error: &AcquireError) {
-        self.metrics.refused();
+        self.metrics.refused(error);
         // These two are about what the stage has already.
         if matches!(
             error,

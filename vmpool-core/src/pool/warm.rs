@@ -89,7 +89,7 @@ impl WarmPool {
         let mut book = Book::new(size, capabilities.spec.clone());
         book.hold.breaker = Breaker::new(parts.account.config().breaker_after);
         let shared = Arc::new(Shared {
-            metrics: Metrics::new(&pool),
+            metrics: Metrics::new(&pool, config.objective),
             name: pool,
             capabilities,
             book: Mutex::new(book),

@@ -79,6 +79,7 @@ impl Follower {
             why = self.stage.lost() => self.lose(&why, self.begun.load(Ordering::Relaxed)).await,
         };
         let outcome = self.write_down(outcome).await;
+        self.reign.measures.step_ended(&outcome);
         self.step.tell(Told::Ended(outcome));
     }
 
@@ -111,6 +112,7 @@ impl Follower {
             tokio::time::sleep(PAUSE).await;
         }
         self.step.now_sent();
+        self.reign.measures.step_started();
         Ok(())
     }
 

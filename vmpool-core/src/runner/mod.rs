@@ -20,6 +20,7 @@ mod error;
 mod follow;
 mod given;
 mod lease;
+mod measures;
 mod parts;
 mod record;
 mod reign;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 pub use error::{RunnerError, RunnerStartError};
@@ -129,8 +131,11 @@ impl Runner {
     /// A dropped call leaves the stage where it is; a further one goes on, or
     /// the prepare deadline ends it.
     pub async fn setup(&self, request: SetupRequest) -> Result<Lease, RunnerError> {
+        let begun = Instant::now();
         let reign = self.shared.reign_or_owner(&request.pool).await?;
-        reign.ours(reign.setup(&request)).await
+        let ended = reign.ours(reign.setup(&request)).await;
+        reign.measures.setup(&ended, begun.elapsed());
+        ended
     }
 
     /// Starts a step, or attaches to it, and waits for its end. What is

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::RunnerError;
+use super::measures::Measures;
 use super::parts::{RunnerParts, Sharing};
 use super::settling::Settling;
 use super::stages::{Phase, StageEntry, StepEntry, Told};
@@ -49,6 +50,7 @@ pub(super) struct Reign {
     pub(super) followed: Arc<AtomicUsize>,
     stages: Mutex<Map<StageId, Arc<StageEntry>>>,
     pub(super) settling: Settling,
+    pub(super) measures: Measures,
 }
 
 impl fmt::Debug for Reign {
@@ -76,6 +78,7 @@ pub(super) struct Crown {
 impl Reign {
     pub(super) fn new(crown: Crown, pool: WarmPool) -> Arc<Self> {
         Arc::new(Self {
+            measures: Measures::begin(&crown.name),
             name: crown.name,
             term: crown.term,
             pool,

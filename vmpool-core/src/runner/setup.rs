@@ -107,11 +107,15 @@ impl Reign {
     ) -> Result<(), RunnerError> {
         let stage = &entry.id;
         self.note(entry, StageEvent::Prepare).await?;
+        let sent = Instant::now();
         let error = tokio::select! {
             biased;
             why = entry.ended() => return Err(entry.is_over(&why)),
             done = self.prepare_there(lease, setup) => match done {
-                Ok(()) => return self.note(entry, StageEvent::Prepared).await,
+                Ok(()) => {
+                    self.measures.prepared(sent.elapsed());
+                    return self.note(entry, StageEvent::Prepared).await;
+                }
                 Err(error) => error,
             },
         };

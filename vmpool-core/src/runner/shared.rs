@@ -17,6 +17,7 @@ use super::troubles::Troubles;
 use super::{PoolOwner, RunnerError};
 use crate::id::{PoolName, StageId};
 use crate::journal::{Holder, JournalError, Retention, StageRecord};
+use crate::map::Set;
 
 /// Old events and ended rows are removed so often.
 const COMPACT_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) troubles: Arc<Troubles>,
     /// Pools that only the journal knows, and that are not over.
     pub(super) unknown: Mutex<Vec<PoolName>>,
+    /// The pools whose gauges are set.
+    pub(super) measured: Mutex<Set<PoolName>>,
     pub(super) changes: watch::Sender<u64>,
     /// Steps that are followed.
     pub(super) followed: Arc<AtomicUsize>,
@@ -63,6 +66,7 @@ impl Shared {
             parts: Arc::new(parts),
             given: RwLock::new(given.collect()),
             unknown: Mutex::default(),
+            measured: Mutex::default(),
             changes: watch::Sender::new(0),
             followed: Arc::default(),
             tasks: TaskTracker::new(),

@@ -22,6 +22,7 @@ use super::error::{Meaning, meaning, told};
 use super::sessions::{ANSWER, Sessions};
 use super::together::{self, Together};
 use super::wire::{self, Call};
+use crate::measures::Measures;
 use crate::record::BatchRecord;
 
 /// How long a batch may wait for its turn. Its answer is there [`ANSWER`]
@@ -57,6 +58,7 @@ impl Writer {
             sessions,
             doubts,
             session: None,
+            measures: Measures::new(),
         };
         // It ends with its queue.
         TaskTracker::new().spawn(task.serve(waiting));
@@ -98,6 +100,7 @@ struct Task {
     doubts: Arc<Doubts>,
     /// The one that it writes by.
     session: Option<(Object, Backend)>,
+    measures: Measures,
 }
 
 /// What came of a statement.
@@ -125,7 +128,11 @@ impl Task {
 
     async fn write(&mut self, group: Vec<Job>) {
         let group = self.in_time(group);
-        match self.statement(&group).await {
+        let begun = Instant::now();
+        let done = self.statement(&group).await;
+        let made = matches!(done, Done::Answered(_));
+        self.measures.tried(group.len(), made, begun.elapsed());
+        match done {
             Done::Answered(answers) => {
                 for (job, answer) in group.into_iter().zip(answers) {
                     job.answer(answer);

@@ -22,6 +22,8 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use crate::measures::Measures;
+
 /// How long a write may take, waiting included.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Writes that wait at most; more wait to wait.
@@ -57,6 +59,7 @@ impl Writer {
             conn,
             path: path.clone(),
             unchecked: 0,
+            measures: Measures::new(),
             in_doubt: in_doubt.clone(),
         };
         thread::Builder::new()
@@ -178,6 +181,7 @@ struct Thread {
     path: PathBuf,
     /// Writes since the log was copied into the database last.
     unchecked: usize,
+    measures: Measures,
     /// The end of a commit that failed may be in the log.
     in_doubt: Arc<AtomicBool>,
 }
@@ -213,7 +217,11 @@ impl Thread {
     }
 
     fn make(&self, mut group: Vec<Box<dyn Job>>) {
-        match self.transaction(&mut group) {
+        let begun = Instant::now();
+        let made = self.transaction(&mut group);
+        self.measures
+            .tried(group.len(), made.is_ok(), begun.elapsed());
+        match made {
             Ok(()) => {}
             Err(Undone::All(why)) => group.iter_mut().for_each(|job| job.fail(why.clone())),
             Err(Undone::Midway) => {

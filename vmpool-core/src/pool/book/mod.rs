@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::stages::StageSlot;
 pub(super) use self::stages::Turn;
 use super::hold::Hold;
+use super::refill::Refill;
 use super::waits::Waits;
 use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, StageId};
@@ -66,6 +67,8 @@ pub(super) struct Book {
     running: BinaryHeap<Reverse<(Timestamp, StageId)>>,
     evidence: VecDeque<Evidence>,
     pub(super) waits: Waits,
+    /// Ready machines that are missing.
+    pub(super) refill: Refill,
     /// Why no requests are taken.
     pub(super) stopped: Option<Arc<str>>,
     /// The pool drains: machines that nobody has are ended.
