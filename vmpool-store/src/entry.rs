@@ -27,6 +27,8 @@ pub struct PoolEntry {
     pub runner: Option<RunnerId>,
     /// Where the other runners reach that one.
     pub url: Option<String>,
+    /// Why it takes no new stages, as JSON.
+    pub cordon: Option<String>,
 }
 
 /// A row with the columns that are kept beside its JSON.
@@ -108,6 +110,6 @@ impl RowKind {
     }
 }
 
-pub(crate) const POOLS: &str = "SELECT name, term, runner, url FROM pools ORDER BY name";
+pub(crate) const POOLS: &str = "SELECT name, term, runner, url, cordon FROM pools ORDER BY name";
 pub(crate) const EVENTS: &str =
     "SELECT seq, at, kind, id, step, version, what, cause FROM events ORDER BY seq";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmpool_core::clock::Timestamp;
-use vmpool_core::journal::{Batch, Event, OrderRow, Row, RowKey};
+use vmpool_core::journal::{Batch, Cordon, Event, OrderRow, Row, RowKey};
 use vmpool_core::{MachineId, OrderId, PoolName, StageId, StepId, Term, Version};
 
 /// A batch, ready to be written.
@@ -135,6 +135,12 @@ impl EventRecord {
             Cow::Borrowed(&self.cause)
         }
     }
+}
+
+/// A cordon as its column has it.
+pub(crate) fn cordon(cordon: Option<&Cordon>) -> Option<String> {
+    let json = cordon.map(serde_json::to_string).transpose();
+    json.expect("texts and numbers are JSON")
 }
 
 /// A row's name as the columns of an event have it: kind, id, step.

@@ -37,12 +37,14 @@ fn line(entry: Entry) -> Value {
             term,
             runner,
             url,
+            cordon,
         }) => json!({
             "kind": "pool",
             "name": name.as_str(),
             "term": term.0,
             "runner": runner.as_ref().map(RunnerId::as_str),
             "url": url,
+            "cordon": cordon.map(parsed),
         }),
         Entry::Row(row) => of_row(row),
         Entry::Event(Event {
@@ -64,15 +66,18 @@ fn line(entry: Entry) -> Value {
     }
 }
 
+/// What is damaged is told as the text that it is.
+fn parsed(json: String) -> Value {
+    serde_json::from_str(&json).unwrap_or(Value::String(json))
+}
+
 fn of_row(row: RowEntry) -> Value {
-    // A row that is damaged is told as the text that it is.
-    let content = serde_json::from_str(&row.json).unwrap_or(Value::String(row.json));
     let mut told = json!({
         "kind": row.kind.name(),
         "id": row.id,
         "version": row.version.0,
         "changed_at_unix_ms": row.changed_at.0,
-        "row": content,
+        "row": parsed(row.json),
     });
     let optional = [
         ("step", row.step.map(Value::from)),

@@ -45,6 +45,8 @@ mod tell;
 pub(crate) mod tests;
 mod words;
 
+pub(crate) use words::span;
+
 use std::fmt;
 use std::time::Duration;
 

@@ -227,6 +227,7 @@ pub(crate) fn pool() -> PoolStatus {
         ending: 0,
         waiting: 2,
         stopped: None,
+        cordon: None,
         held_off: None,
         unaccounted: Vec::new(),
         checked_at: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::step::{StepOutcome, StepStatus};
 
 /// A duration for a person: `340 ms`, `12 s`, `3 min 5 s`, `1 h 2 min`, `3 d 4 h`.
-pub(super) fn span(span: Duration) -> String {
+pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let two = |big, big_unit, small, small_unit| match small {
         0 => format!("{big} {big_unit}"),

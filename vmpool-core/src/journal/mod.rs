@@ -9,6 +9,7 @@
 //! hashes (P5), and an order's request only sealed (P11).
 
 mod batch;
+mod cordon;
 mod event;
 mod memory;
 mod ownership;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use batch::{Batch, Change, CommitError, Note};
+pub use cordon::Cordon;
 pub use event::{Compacted, Event, Retention};
 pub use memory::MemoryJournal;
 pub use ownership::{Holder, Ownership, Taken};
@@ -79,6 +81,19 @@ pub trait Journal: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<(), JournalError>;
 
+    /// Writes down that the pool takes no new stages, or, with `None`, that it
+    /// does again, in the place of what was said before. False: another term
+    /// rules it by now, and nothing was changed.
+    ///
+    /// # Errors
+    /// It could not be written, or it is not known whether it was: call again.
+    async fn cordon(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        cordon: Option<&Cordon>,
+    ) -> Result<bool, JournalError>;
+
     /// Every pool that ever had a term, with its owner; those without an owner
     /// have a holder of no name.
     ///
@@ -110,8 +125,8 @@ pub trait Journal: Send + Sync + 'static {
     }
 
     /// What a pool goes on with after a restart: orders that are not settled,
-    /// machines that are not gone or lost, and stages that have not ended or
-    /// that have a step which has not.
+    /// machines that are not gone or lost, stages that have not ended or that
+    /// have a step which has not, and its cordon.
     ///
     /// # Errors
     /// It could not be read.
@@ -177,6 +192,8 @@ pub struct PoolRows {
     /// Stages that have not ended, and those that have before the end of one of
     /// their steps was written down.
     pub stages: Vec<StageRecord>,
+    /// Why it takes no new stages, where a person has said so.
+    pub cordon: Option<Cordon>,
 }
 
 /// A stage and its steps.

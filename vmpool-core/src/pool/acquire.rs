@@ -66,6 +66,8 @@ impl Shared {
                     self.work.notify_one();
                     match tokio::time::timeout_at(patience.until, wait).await {
                         Ok(Ok(claim)) => claim,
+                        // It was cordoned and is open again.
+                        Ok(Err(_)) if self.queue.closed().is_none() => continue,
                         Ok(Err(closed)) => return Err(self.stopped(&closed)),
                         Err(_) => return Err(self.too_late(request, patience)),
                     }
@@ -272,6 +274,9 @@ impl Shared {
     }
 
     fn stopped(&self, closed: &Closed) -> AcquireError {
+        if let Some(cordoned) = self.cordoned() {
+            return cordoned;
+        }
         AcquireError::Stopped {
             pool: self.name.clone(),
             reason: closed.0.to_string(),

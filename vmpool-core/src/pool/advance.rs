@@ -150,7 +150,7 @@ impl Shared {
     ) {
         let as_known = book.machine(row.id()).is_some_and(|known| known.row == row);
         // What nobody has when the pool ends is the keeper's to end.
-        if book.closing || !as_known {
+        if book.is_draining() || !as_known {
             return;
         }
         if book.hold.breaker.is_open() {

@@ -1,11 +1,13 @@
 //! What happens in a pool, as a bounded stream.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::broadcast;
 
 use crate::id::{MachineId, OrderId, StageId};
+use crate::journal::Cordon;
 use crate::machine::MachineState;
 use crate::order::OrderState;
 use crate::pool::Evidence;
@@ -44,6 +46,11 @@ pub enum PoolEvent {
     },
     /// Something went wrong; the pool goes on.
     Trouble(Evidence),
+    /// A person said that the pool takes no new stages, or that it does again.
+    Cordoned {
+        /// What was said. None: it does.
+        cordon: Option<Arc<Cordon>>,
+    },
     /// The pool takes no requests any more.
     Stopped {
         /// Why.

@@ -38,7 +38,7 @@ impl Shared {
     /// Sets going what must be done now; says when to look again.
     fn turn(self: &Arc<Self>) -> Option<Instant> {
         let now = self.now();
-        let (doubts, releases, unfit, (overdue, next), closing, notes) = {
+        let (doubts, releases, unfit, (overdue, next), draining, notes) = {
             let mut book = self.book.lock();
             self.count_ready(&mut book);
             (
@@ -46,7 +46,7 @@ impl Shared {
                 std::mem::take(&mut book.releases),
                 std::mem::take(&mut book.unfit),
                 book.overdue(now),
-                book.closing,
+                book.is_draining(),
                 book.waits.begin_writing(),
             )
         };
@@ -72,7 +72,7 @@ impl Shared {
                 self.clone().release_until_written(stage, end),
             );
         }
-        if closing {
+        if draining {
             self.drain_unwanted();
             return next.map(|at| self.parts.clock.instant(at));
         }
@@ -133,14 +133,14 @@ impl Shared {
 
     /// A pool that drains ends what no stage has; one that shuts down, everything.
     fn drain_unwanted(self: &Arc<Self>) {
-        let (unwanted, ending) = {
+        let (unwanted, closing, ending) = {
             let book = self.book.lock();
-            (book.unwanted(), book.ending)
+            (book.unwanted(), book.closing, book.ending)
         };
-        let cause = if ending {
-            "the pool shuts down"
-        } else {
-            "the pool drains"
+        let cause = match (closing, ending) {
+            (_, true) => "the pool shuts down",
+            (true, false) => "the pool drains",
+            (false, false) => "the pool was drained",
         };
         let end = ending.then(|| StageEnd::Stopped(cause.into()));
         for id in unwanted {
@@ -220,6 +220,9 @@ impl Shared {
 
     /// Goes on with what the journal knows, at the pool's start.
     pub(super) fn resume(self: &Arc<Self>, rows: PoolRows) {
+        if let Some(cordon) = rows.cordon {
+            self.stands_cordoned(Some(Arc::new(cordon)));
+        }
         let prepare = self.config.deadlines.prepare;
         let soonest = self.now().after(ASKS_AGAIN.min(prepare));
         {

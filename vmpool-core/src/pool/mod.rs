@@ -8,6 +8,7 @@ mod book;
 pub(crate) mod boot;
 mod claim;
 mod config;
+mod cordon;
 mod events;
 mod gauges;
 mod hold;

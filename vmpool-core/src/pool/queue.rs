@@ -173,6 +173,11 @@ impl<T> ReadyQueue<T> {
         drop(waiters);
     }
 
+    /// Takes whoever comes again. Those who were refused ask anew.
+    pub fn open(&self) {
+        self.inner.lock().closed = None;
+    }
+
     fn hand_over(self: &Arc<Self>, item: T, keep: impl FnOnce(&mut VecDeque<T>, T)) {
         let mut item = item;
         loop {

@@ -73,6 +73,15 @@ pub enum AcquireError {
         /// What led to it.
         evidence: Vec<Evidence>,
     },
+    /// A person has said that the pool takes no new stages for now. Another
+    /// pool may be asked.
+    #[error("pool {pool} takes no new stages: {told}")]
+    Cordoned {
+        /// The pool.
+        pool: PoolName,
+        /// Who said so, when, and why.
+        told: String,
+    },
     /// The stage had its machine, and that is over: a stage gets one, ever (P2).
     #[error("stage {stage} is over: {reason}")]
     StageOver {

@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) occupied: watch::Sender<u32>,
     pub(super) announcer: Announcer,
     pub(super) metrics: Metrics,
+    /// Held while what a person says of the pool is written down.
+    pub(super) cordoning: tokio::sync::Mutex<()>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -185,6 +187,7 @@ impl Shared {
             ending: book.count(S::Draining) + book.count(S::Terminating),
             waiting,
             stopped: book.stopped.as_deref().map(str::to_owned),
+            cordon: book.cordon.clone(),
             unaccounted: verdict.unaccounted,
             checked_at: verdict.at,
             waiters: book.waits.waiters(),

@@ -1,9 +1,11 @@
 //! A pool at one moment, for people and programs.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::id::{MachineId, PoolName, StageId, Term};
+use crate::journal::Cordon;
 use crate::machine::MachineState;
 use crate::pool::Evidence;
 use crate::reconcile::Unaccounted;
@@ -33,6 +35,8 @@ pub struct PoolStatus {
     pub waiting: u32,
     /// Why the pool takes no requests, if it takes none.
     pub stopped: Option<String>,
+    /// A person has said that it takes no new stages for now.
+    pub cordon: Option<Arc<Cordon>>,
     /// Why nothing is ordered now, and until when.
     pub held_off: Option<String>,
     /// Machines that are not accounted for, as of `checked_at`; must be none (P1).

@@ -307,7 +307,7 @@ impl Shared {
         }
         {
             let mut book = self.book.lock();
-            if book.closing {
+            if book.is_draining() {
                 return false;
             }
             // It was ready before the pool started, or its write was in doubt.

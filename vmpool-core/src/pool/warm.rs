@@ -22,6 +22,7 @@ use super::{
 };
 use crate::account::Breaker;
 use crate::id::{MachineId, StageId, Term};
+use crate::journal::{Cordon, JournalError};
 use crate::machine::MachineState;
 use crate::reconcile::ADOPTED;
 use crate::stage::StageEvent;
@@ -103,6 +104,7 @@ impl WarmPool {
             looks: Looks::default(),
             occupied: watch::Sender::new(0),
             announcer: Announcer::new(),
+            cordoning: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stop: stop.clone(),
         });
@@ -160,6 +162,31 @@ impl WarmPool {
     pub fn resize(&self, warm: u32, limit: u32) {
         self.shared.book.lock().size = Size { warm, limit };
         self.shared.work.notify_one();
+    }
+
+    /// Takes no new stages until [`WarmPool::fill`]: who waits and who comes is
+    /// told so at once, nothing is ordered, and what is there stays; where the
+    /// cordon drains, machines that no stage has are ended. Durable.
+    ///
+    /// # Errors
+    /// It could not be written down.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have been written down, and take effect at the pool's
+    /// next start only: call again.
+    pub async fn cordon(&self, cordon: Cordon) -> Result<(), JournalError> {
+        self.shared.cordon(Some(cordon)).await
+    }
+
+    /// Takes stages again and orders what is missing at once, durably.
+    ///
+    /// # Errors
+    /// It could not be written down.
+    ///
+    /// # Cancel safety
+    /// As for [`WarmPool::cordon`].
+    pub async fn fill(&self) -> Result<(), JournalError> {
+        self.shared.cordon(None).await
     }
 
     /// Takes no more requests, ends the machines that no stage has, and leaves

@@ -50,7 +50,7 @@ pub use standing::{PoolOwner, PoolStanding};
 
 use crate::facts::Facts;
 use crate::id::{MachineId, PoolName, StageId, StepId};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Cordon, Journal, JournalError};
 use crate::map::Set;
 use crate::pool::{Evidence, Lease, Leftovers, Pool as _};
 use crate::stage::StageError;
@@ -235,6 +235,44 @@ impl Runner {
             Ok(released.map_err(StageError::from)?)
         };
         reign.ours(released).await
+    }
+
+    /// Has a pool take no new stages, by a person's word: see [`WarmPool::cordon`](crate::WarmPool::cordon).
+    ///
+    /// # Errors
+    /// There is no such pool here, or it could not be written down: call again.
+    ///
+    /// # Cancel safety
+    /// Safe: call again.
+    pub async fn cordon(
+        &self,
+        pool: &PoolName,
+        drains: bool,
+        by: &str,
+        why: &str,
+    ) -> Result<(), RunnerError> {
+        let reign = self.shared.reign_or_owner(pool).await?;
+        let cordon = Cordon {
+            drains,
+            by: by.into(),
+            why: why.into(),
+            at: self.shared.parts.clock.now(),
+        };
+        let said = async { Ok(reign.pool.cordon(cordon).await?) };
+        reign.ours(said).await
+    }
+
+    /// Has a pool take stages again, and fills it now: see [`WarmPool::fill`](crate::WarmPool::fill).
+    ///
+    /// # Errors
+    /// As for [`Runner::cordon`].
+    ///
+    /// # Cancel safety
+    /// Safe: call again.
+    pub async fn fill(&self, pool: &PoolName) -> Result<(), RunnerError> {
+        let reign = self.shared.reign_or_owner(pool).await?;
+        let said = async { Ok(reign.pool.fill().await?) };
+        reign.ours(said).await
     }
 
     /// Who owns a pool, as this runner knows it.

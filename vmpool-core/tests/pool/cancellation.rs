@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{
-    Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, MemoryJournal,
+    Batch, CommitError, Compacted, Cordon, Event, Holder, JournalError, MachineRow, MemoryJournal,
     OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
 use vmpool_core::testkit::FaultPlan;
@@ -59,6 +59,15 @@ impl Journal for Hesitant {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         self.0.give_up(pool, term, now).await
+    }
+
+    async fn cordon(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        cordon: Option<&Cordon>,
+    ) -> Result<bool, JournalError> {
+        self.0.cordon(pool, term, cordon).await
     }
 
     async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{
-    Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, MemoryJournal,
+    Batch, CommitError, Compacted, Cordon, Event, Holder, JournalError, MachineRow, MemoryJournal,
     OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
 use vmpool_core::testkit::FaultPlan;
@@ -141,6 +141,15 @@ impl Journal for FaultyJournal {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         self.rows.give_up(pool, term, now).await
+    }
+
+    async fn cordon(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        cordon: Option<&Cordon>,
+    ) -> Result<bool, JournalError> {
+        self.rows.cordon(pool, term, cordon).await
     }
 
     async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {

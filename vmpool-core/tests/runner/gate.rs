@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{
-    Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, MemoryJournal,
+    Batch, CommitError, Compacted, Cordon, Event, Holder, JournalError, MachineRow, MemoryJournal,
     OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
 use vmpool_core::{Journal, MachineId, OrderId, PoolName, StageId, Term};
@@ -163,6 +163,16 @@ impl Journal for Gate {
     ) -> Result<(), JournalError> {
         self.pass().await?;
         self.rows.give_up(pool, term, now).await
+    }
+
+    async fn cordon(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        cordon: Option<&Cordon>,
+    ) -> Result<bool, JournalError> {
+        self.pass().await?;
+        self.rows.cordon(pool, term, cordon).await
     }
 
     async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {

@@ -62,6 +62,7 @@ async fn tell_all(moment: &Transaction<'_>, to: &Sender<Entry>) -> Result<(), En
             term: Term(natural(row.get(1))),
             runner: row.get::<_, Option<&str>>(2).map(RunnerId::new),
             url: row.get(3),
+            cordon: row.get(4),
         }))
     })
     .await?;

@@ -31,8 +31,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{
-    Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, OrderRow, Ownership,
-    PoolRows, Retention, RowKey, StageRecord, Taken,
+    Batch, CommitError, Compacted, Cordon, Event, Holder, JournalError, MachineRow, OrderRow,
+    Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
 use vmpool_core::{Journal, MachineId, OrderId, PoolName, RunnerId, StageId, Term};
 
@@ -44,7 +44,7 @@ use self::error::Meaning;
 use self::schema::Access;
 use self::sessions::Sessions;
 use self::writer::Writer;
-use crate::record::{BatchRecord, before, columns, integer, natural};
+use crate::record::{self, BatchRecord, before, columns, integer, natural};
 
 /// Connections for reads, and for writes of all kinds.
 const READERS: usize = 4;
@@ -222,6 +222,21 @@ impl Journal for PostgresJournal {
         self.write(attempted, sql, &[&pool.as_str(), &integer(term.0)])
             .await
             .map(drop)
+    }
+
+    async fn cordon(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        cordon: Option<&Cordon>,
+    ) -> Result<bool, JournalError> {
+        let attempted = || format!("cordon pool {pool}");
+        let sql = "UPDATE pools SET cordon = $3 WHERE name = $1 AND term = $2 RETURNING true";
+        let (term, cordon) = (integer(term.0), record::cordon(cordon));
+        let rows = self
+            .write(attempted, sql, &[&pool.as_str(), &term, &cordon])
+            .await?;
+        Ok(!rows.is_empty())
     }
 
     async fn pools(&self, _now: Timestamp) -> Result<Vec<Ownership>, JournalError> {

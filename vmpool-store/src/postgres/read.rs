@@ -30,6 +30,8 @@ pub(super) const POOL: &str = "
     UNION ALL
     SELECT 'step', steps.stage, steps.place, steps.row, NULL
     FROM steps JOIN going_on ON going_on.id = steps.stage
+    UNION ALL
+    SELECT 'cordon', name, 0, cordon, NULL FROM pools WHERE name = $1 AND cordon IS NOT NULL
     ORDER BY kind, id, place";
 pub(super) const STAGE: &str = "
     SELECT 'stage' AS kind, id, 0::bigint AS place, row, NULL FROM stages WHERE id = $1
@@ -64,6 +66,7 @@ pub(super) fn pool(rows: &[Row]) -> Result<PoolRows, Unreadable> {
     for row in rows {
         match row.get::<_, &str>(0) {
             "order" => found.orders.push(order(row.get(3), row.get(4))?),
+            "cordon" => found.cordon = Some(json(row.get(3))?),
             "machine" => found.machines.push(json(row.get(3))?),
             "stage" => {
                 let stage: Arc<StageRow> = json(row.get(3))?;

@@ -128,6 +128,7 @@ fn tell_all(conn: &Connection, tell: &dyn Fn(Entry) -> bool) -> rusqlite::Result
             term: Term(natural(row.get(1)?)),
             runner: row.get::<_, Option<String>>(2)?.map(RunnerId::new),
             url: row.get(3)?,
+            cordon: row.get(4)?,
         }))
     };
     let mut goes_on = each(conn, POOLS, pool, tell)?;

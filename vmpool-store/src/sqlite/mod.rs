@@ -19,8 +19,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use vmpool_core::clock::Timestamp;
 use vmpool_core::journal::{
-    Batch, CommitError, Compacted, Event, Holder, JournalError, MachineRow, OrderRow, Ownership,
-    PoolRows, Retention, RowKey, StageRecord, Taken,
+    Batch, CommitError, Compacted, Cordon, Event, Holder, JournalError, MachineRow, OrderRow,
+    Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
 use vmpool_core::{Journal, MachineId, OrderId, PoolName, StageId, Term};
 
@@ -29,7 +29,7 @@ pub use schema::OpenError;
 
 use self::read::Reader;
 use self::writer::{NotWritten, Writer};
-use crate::record::{BatchRecord, before};
+use crate::record::{self, BatchRecord, before};
 
 /// What may be chosen about a journal in a file.
 #[derive(Debug, Clone, Copy, Default)]
@@ -165,6 +165,18 @@ impl Journal for SqliteJournal {
         self.write(move |conn| write::give_up(conn, &of, term, now))
             .await
             .map_err(|why| why.in_journal(format!("give pool {pool} up")))
+    }
+
+    async fn cordon(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        cordon: Option<&Cordon>,
+    ) -> Result<bool, JournalError> {
+        let (of, cordon) = (pool.clone(), record::cordon(cordon));
+        self.write(move |conn| write::cordon(conn, &of, term, cordon.as_deref()))
+            .await
+            .map_err(|why| why.in_journal(format!("cordon pool {pool}")))
     }
 
     async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {

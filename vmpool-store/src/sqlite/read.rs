@@ -142,10 +142,15 @@ pub(super) fn pool(conn: &Connection, pool: &PoolName) -> rusqlite::Result<PoolR
     for stage in select.query_map([pool], read_json)? {
         stages.push(with_steps(conn, stage?)?);
     }
+    let cordon = conn
+        .prepare_cached("SELECT cordon FROM pools WHERE name = ?1 AND cordon IS NOT NULL")?
+        .query_row([pool], read_json)
+        .optional()?;
     Ok(PoolRows {
         orders,
         machines,
         stages,
+        cordon,
     })
 }
 

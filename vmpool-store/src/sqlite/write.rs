@@ -71,6 +71,20 @@ pub(super) fn renew(
     Ok(renewed == 1)
 }
 
+/// False: another term rules the pool.
+pub(super) fn cordon(
+    conn: &Connection,
+    pool: &PoolName,
+    term: Term,
+    cordon: Option<&str>,
+) -> rusqlite::Result<bool> {
+    let sql = "UPDATE pools SET cordon = ?3 WHERE name = ?1 AND term = ?2";
+    let written =
+        conn.prepare_cached(sql)?
+            .execute(params![pool.as_str(), integer(term.0), cordon])?;
+    Ok(written > 0)
+}
+
 pub(super) fn give_up(
     conn: &Connection,
     pool: &PoolName,

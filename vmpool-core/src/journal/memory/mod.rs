@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 
 use self::rows::{Rows, StageEntry};
 use super::{
-    Batch, CommitError, Compacted, Event, Holder, Journal, JournalError, MachineRow, OrderRow,
-    Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
+    Batch, CommitError, Compacted, Cordon, Event, Holder, Journal, JournalError, MachineRow,
+    OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
 use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, PoolName, StageId, Term};
@@ -74,6 +74,17 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
+    async fn cordon(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        cordon: Option<&Cordon>,
+    ) -> Result<bool, JournalError> {
+        let mut rows = self.rows.lock();
+        let entry = rows.pools.get_mut(pool).filter(|entry| entry.term == term);
+        Ok(entry.map(|entry| entry.cordon = cordon.cloned()).is_some())
+    }
+
     async fn pools(&self, now: Timestamp) -> Result<Vec<Ownership>, JournalError> {
         let rows = self.rows.lock();
         let pools = rows.pools.iter();
@@ -111,6 +122,7 @@ impl Journal for MemoryJournal {
                 .filter(|entry| entry.row.pool == *pool && !entry.is_over())
                 .map(StageEntry::record)
                 .collect(),
+            cordon: rows.pools.get(pool).and_then(|entry| entry.cordon.clone()),
         })
     }
 

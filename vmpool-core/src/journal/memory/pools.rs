@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::id::{PoolName, RunnerId, Term};
-use crate::journal::{Holder, Ownership, Taken};
+use crate::journal::{Cordon, Holder, Ownership, Taken};
 
 /// A pool that ever had a term.
 #[derive(Debug, Default)]
@@ -12,6 +12,7 @@ pub(super) struct PoolEntry {
     pub(super) term: Term,
     /// Slots that its rows occupy (P7).
     pub(super) slots: u32,
+    pub(super) cordon: Option<Cordon>,
     lease: Option<Lease>,
 }
 

@@ -20,7 +20,7 @@ use super::refill::Refill;
 use super::waits::Waits;
 use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, StageId};
-use crate::journal::{MachineRow, OrderRow};
+use crate::journal::{Cordon, MachineRow, OrderRow};
 use crate::machine::MachineState;
 use crate::map::{Map, Set};
 use crate::pool::Evidence;
@@ -71,6 +71,8 @@ pub(super) struct Book {
     pub(super) refill: Refill,
     /// Why no requests are taken.
     pub(super) stopped: Option<Arc<str>>,
+    /// A person has said that it takes no new stages.
+    pub(super) cordon: Option<Arc<Cordon>>,
     /// The pool drains: machines that nobody has are ended.
     pub(super) closing: bool,
     /// The pool shuts down: those that stages have are ended too.

@@ -46,7 +46,8 @@ impl Book {
 
     /// How many machines to order now: desired − (ready + booting + ordered), within the limit.
     pub(in crate::pool) fn shortfall(&self, waiting: u32) -> u32 {
-        if self.closing || self.blank || self.stopped.is_some() {
+        let takes_none = self.stopped.is_some() || self.cordon.is_some();
+        if self.closing || self.blank || takes_none {
             return 0;
         }
         let desired = self.desired(waiting).saturating_add(self.replaced());
@@ -89,6 +90,12 @@ impl Book {
         let leaving = self.draining.len() + self.terminating.len() + about_to.count();
         self.occupied()
             .saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX))
+    }
+
+    /// Machines that no stage has are ended.
+    pub(in crate::pool) fn is_draining(&self) -> bool {
+        let by_word = self.cordon.as_ref().is_some_and(|cordon| cordon.drains);
+        self.closing || by_word
     }
 
     /// Machines that a draining pool ends, and nobody does yet.

@@ -30,6 +30,7 @@ pub async fn all(journal: Arc<dyn Journal>) -> Result<(), JournalError> {
     batches::p2_of_many_claims_of_one_machine_one_is_made(&journal).await?;
     ownership::a_lower_term_is_refused(&journal).await?;
     ownership::a_pool_is_taken_when_its_lease_is_over(&journal).await?;
+    ownership::a_cordon_stands_whoever_rules_the_pool(&journal).await?;
     records::what_is_not_over_is_what_a_pool_goes_on_with(&journal).await?;
     records::events_and_notes_are_told_in_their_order(&journal).await?;
     records::the_ledger_has_every_machine_page_by_page(&journal).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rows::{batch, fixture, machine};
 use crate::clock::Timestamp;
 use crate::id::{PoolName, RunnerId, Term};
-use crate::journal::{Change, CommitError, Holder, Journal, JournalError, Taken};
+use crate::journal::{Change, CommitError, Cordon, Holder, Journal, JournalError, Taken};
 
 pub(super) async fn a_lower_term_is_refused(
     journal: &Arc<dyn Journal>,
@@ -74,5 +74,33 @@ pub(super) async fn a_pool_is_taken_when_its_lease_is_over(
     let known = known.iter().find(|known| known.pool == pool);
     let known = known.expect("a pool that has an owner is listed");
     assert_eq!((&known.holder, known.term), (&other, third));
+    Ok(())
+}
+
+pub(super) async fn a_cordon_stands_whoever_rules_the_pool(
+    journal: &Arc<dyn Journal>,
+) -> Result<(), JournalError> {
+    let fixture = fixture(journal, "cordon").await?;
+    let pool = &fixture.pool;
+    assert_eq!(journal.pool(pool).await?.cordon, None);
+    let cordon = |drains| Cordon {
+        drains,
+        by: "ann".into(),
+        why: "\u{e4}nother 'image'".into(),
+        at: Timestamp(7),
+    };
+    let first = fixture.term;
+    assert!(journal.cordon(pool, first, Some(&cordon(false))).await?);
+    assert!(journal.cordon(pool, first, Some(&cordon(true))).await?);
+    assert_eq!(journal.pool(pool).await?.cordon, Some(cordon(true)));
+
+    let second = journal.raise_term(pool, Timestamp(0)).await?;
+    assert!(
+        !journal.cordon(pool, first, None).await?,
+        "an old term fills it"
+    );
+    assert_eq!(journal.pool(pool).await?.cordon, Some(cordon(true)));
+    assert!(journal.cordon(pool, second, None).await?);
+    assert_eq!(journal.pool(pool).await?.cordon, None);
     Ok(())
 }

@@ -19,8 +19,8 @@ use super::world::World;
 use crate::clock::Timestamp;
 use crate::id::{MachineId, OrderId, PoolName, StageId, Term};
 use crate::journal::{
-    Batch, CommitError, Compacted, Event, Holder, Journal, JournalError, MachineRow, MemoryJournal,
-    OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
+    Batch, CommitError, Compacted, Cordon, Event, Holder, Journal, JournalError, MachineRow,
+    MemoryJournal, OrderRow, Ownership, PoolRows, Retention, RowKey, StageRecord, Taken,
 };
 
 /// What outlives the runners.
@@ -337,6 +337,16 @@ impl Journal for SimJournal {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         self.ask("give the pool up", self.rows().give_up(pool, term, now))
+            .await
+    }
+
+    async fn cordon(
+        &self,
+        pool: &PoolName,
+        term: Term,
+        cordon: Option<&Cordon>,
+    ) -> Result<bool, JournalError> {
+        self.ask("cordon the pool", self.rows().cordon(pool, term, cordon))
             .await
     }
 
