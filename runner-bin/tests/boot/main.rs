@@ -16,7 +16,7 @@ use fake_ec2::{
 };
 use serde_json::{Value, json};
 
-#[path = "../serve/support.rs"]
+#[path = "../site/support.rs"]
 #[expect(dead_code, reason = "tests of builds need more of it")]
 mod support;
 

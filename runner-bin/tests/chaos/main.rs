@@ -14,7 +14,7 @@ mod runner;
 mod schedule;
 mod script;
 mod site;
-#[path = "../serve/support.rs"]
+#[path = "../site/support.rs"]
 #[expect(
     dead_code,
     reason = "what drives one runner is not all needed for several"

@@ -3,12 +3,12 @@
 
 mod asked;
 #[expect(dead_code, reason = "these tests need only some of it")]
-#[path = "../serve/fleet.rs"]
+#[path = "../site/fleet.rs"]
 mod fleet;
 mod gone;
 mod several;
 #[expect(dead_code, reason = "these tests need only some of it")]
-#[path = "../serve/support.rs"]
+#[path = "../site/support.rs"]
 mod support;
 mod tools;
 mod top;

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use fake_ec2::Policy;
 
-use crate::amazon::{Cloud, KEY};
+use crate::cloud::{Cloud, KEY};
 use crate::support::Site;
 
 fn doctor(command: &mut Command, site: &Site, json: bool) -> (Option<i32>, String) {

@@ -2,8 +2,11 @@
 
 mod amazon;
 mod builds;
+#[path = "../site/cloud.rs"]
+mod cloud;
 mod doctor;
 mod ends;
+#[path = "../site/fleet.rs"]
 mod fleet;
 mod incumbent;
 mod input;
@@ -11,6 +14,7 @@ mod lost;
 mod peers;
 mod reload;
 mod restarts;
+#[path = "../site/support.rs"]
 mod support;
 mod templates;
 mod upgrades;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::amazon::Cloud;
+use crate::cloud::Cloud;
 use crate::support::{Serving, Site, step};
 
 /// A line of JSON, for an image that places what it finds in it.

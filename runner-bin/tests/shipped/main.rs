@@ -3,7 +3,7 @@
 //! itself, which is an agent too, elsewhere.
 
 #[expect(dead_code, reason = "of it this test needs only the look at processes")]
-#[path = "../serve/support.rs"]
+#[path = "../site/support.rs"]
 mod support;
 
 use std::path::PathBuf;
