@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use fake_ec2::{AgentGuest, Clock, Config, FakeEc2, Hollow, Machines, Processes, Span, Timing};
+use fake_ec2::{
+    AgentGuest, Catalog, Clock, Config, FakeEc2, Hollow, Machines, Processes, Span, Timing,
+};
 use tracing_subscriber::EnvFilter;
 
 /// An EC2 to try things against: its API, its semantics, its faults, and no
@@ -48,6 +50,11 @@ struct Args {
     /// The port that such an agent listens on.
     #[arg(long, value_name = "PORT", default_value_t = 9079)]
     agent_port: u16,
+
+    /// The first byte of the instances' addresses: with another than this, they can be
+    /// reached from other hosts, where this host has such addresses.
+    #[arg(long, value_name = "BYTE", default_value_t = 127)]
+    network: u8,
 
     /// Write the address into this file, too, once it is listened on.
     #[arg(long, value_name = "FILE")]
@@ -96,7 +103,12 @@ async fn main() -> anyhow::Result<()> {
     if let Some(ms) = args.boot_ms {
         timing.pending = Span::exactly(Duration::from_millis(ms));
     }
+    let mut catalog = Catalog::default();
+    for place in &mut catalog.regions {
+        place.host = args.network;
+    }
     let config = Config {
+        catalog,
         seed: args.seed,
         timing,
         throttling: args.throttle,

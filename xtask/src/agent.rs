@@ -1,11 +1,9 @@
 //! The agent as it is shipped: one static file for each kind of machine, under
 //! the names that a runner serves them by, with their checksums.
 //!
-//! That of this machine's own kind is linked by musl's own tools, the other one
-//! is built by [`zig`]. Nothing is shipped that was not run: [`trial`].
+//! Nothing is shipped that was not run: [`trial`].
 
 mod trial;
-mod zig;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,46 +11,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::parts::{self, cargo_command, command, target};
-use crate::setup;
-
-/// A kind of machine that the agent is built for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Kind {
-    /// As Rust names it.
-    triple: &'static str,
-    /// As runners name it.
-    name: &'static str,
-    /// Runs its programs on other machines.
-    emulator: &'static str,
-}
-
-pub(crate) const AMD64: Kind = Kind {
-    triple: "x86_64-unknown-linux-musl",
-    name: "linux-amd64",
-    emulator: "qemu-x86_64-static",
-};
-
-pub(crate) const ARM64: Kind = Kind {
-    triple: "aarch64-unknown-linux-musl",
-    name: "linux-arm64",
-    emulator: "qemu-aarch64-static",
-};
-
-const KINDS: [Kind; 2] = [AMD64, ARM64];
-
-impl Kind {
-    /// Whether it is this machine's.
-    fn is_native(&self) -> bool {
-        self.triple.starts_with(std::env::consts::ARCH)
-    }
-}
+use crate::parts::{self, command, target};
+use crate::programs::{KINDS, Kind, Program};
 
 /// A machine downloads it before it can do anything else: bytes, at most.
 const MOST: u64 = 8_000_000;
 
 /// The file of checksums, as `sha256sum --check` reads it.
-const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 
 /// How the agent is built.
 #[derive(Debug, Clone, Copy, Args)]
@@ -73,7 +39,7 @@ impl Agent {
     }
 
     /// Where the files are put: what is not to be shipped is elsewhere.
-    fn folder(self) -> PathBuf {
+    pub(crate) fn folder(self) -> PathBuf {
         target().join(if self.quick { "agents-quick" } else { "agents" })
     }
 
@@ -108,18 +74,13 @@ pub(crate) fn run(agent: Agent) -> Result<()> {
 /// Builds it for these kinds of machines, with a file of their checksums.
 pub(crate) fn build(agent: Agent, kinds: &[Kind]) -> Result<()> {
     for kind in kinds {
-        setup::target(kind.triple)?;
-        if kind.is_native() {
-            native(agent.profile(), kind.triple)?;
-        } else {
-            zig::build(agent.profile(), kind.triple)?;
-        }
+        Program::Agent.build(agent.profile(), *kind)?;
     }
     let folder = agent.folder();
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     for kind in kinds {
-        let built = target().join(kind.triple).join(agent.profile());
-        let (built, file) = (built.join("lite-engine"), agent.file(*kind));
+        let built = Program::Agent.built(agent.profile(), *kind);
+        let file = agent.file(*kind);
         // Not over a file that may be running.
         let new = file.with_extension("new");
         fs::copy(&built, &new)
@@ -130,17 +91,6 @@ pub(crate) fn build(agent: Agent, kinds: &[Kind]) -> Result<()> {
     let sums = parts::said(command("sha256sum", &[]).args(names).current_dir(&folder))?;
     let file = folder.join(SUMS);
     fs::write(&file, sums).with_context(|| format!("write {}", file.display()))
-}
-
-fn native(profile: &str, triple: &str) -> Result<()> {
-    setup::install_missing(&[("musl-gcc", "musl-tools")])?;
-    let args = ["rustc", "--locked", "--profile", profile, "--target"];
-    let mut build = cargo_command(&args);
-    build.args([triple, "-p", "lite-engine", "--bin", "lite-engine", "--"]);
-    // Its 13 000 places that are filled in when it starts are listed in a few
-    // kilobytes, instead of in 300 that stay in memory.
-    build.args(["-C", "link-arg=-Wl,-z,pack-relative-relocs"]);
-    parts::run(&mut build)
 }
 
 /// A file's size in bytes.

@@ -7,12 +7,13 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::agent::{self, AMD64, Agent};
+use crate::agent::{self, Agent};
+use crate::namespace;
 use crate::parts::{self, cargo, cargo_command, target};
+use crate::programs::AMD64;
 use crate::setup;
 
 /// The script that makes the image, which is also what it is known by.
@@ -28,6 +29,9 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("unshare", "util-linux"),
 ];
 
+/// EC2's metadata address is the machine's own there.
+const METADATA: &str = "ip address add 169.254.169.254/32 dev lo";
+
 /// Makes what is missing, and boots machines.
 pub(crate) fn run() -> Result<()> {
     let image = image()?;
@@ -39,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
     // Built here, where there is a network.
     cargo(&[&test[..], &["--no-run"]].concat())?;
     let boot = cargo_command(&[&test[..], &["--", "--nocapture"]].concat());
-    let mut boot = in_namespace(&boot);
+    let mut boot = namespace::inside(&boot, METADATA);
     boot.env("VMPOOL_BOOT_IMAGE", &image)
         .env("VMPOOL_BOOT_AGENTS", agents);
     parts::run(&mut boot)
@@ -64,18 +68,4 @@ pub(crate) fn image() -> Result<PathBuf> {
     fs::write(new.join("recipe"), RECIPE).with_context(|| format!("write {}", known.display()))?;
     fs::rename(&new, &folder).with_context(|| format!("keep {}", folder.display()))?;
     Ok(folder)
-}
-
-/// The command where it has a loopback of its own, with EC2's metadata address.
-fn in_namespace(command: &Command) -> Command {
-    let script = "ip link set lo up && ip address add 169.254.169.254/32 dev lo && exec \"$@\"";
-    let mut inside = parts::command("unshare", &["--net"]);
-    if !setup::is_root() {
-        inside.arg("--map-root-user");
-    }
-    inside
-        .args(["sh", "-c", script, "sh"])
-        .arg(command.get_program())
-        .args(command.get_args());
-    inside
 }

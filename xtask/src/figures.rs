@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::agent::{self, AMD64, Agent};
+use crate::agent::{self, Agent};
 use crate::parts::{cargo_command, workspace};
+use crate::programs::AMD64;
 
 /// Measures, and writes docs/benchmarks.md and its picture.
 pub(crate) fn run() -> Result<()> {

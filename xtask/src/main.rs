@@ -3,10 +3,14 @@
 mod agent;
 mod boot;
 mod chaos;
+mod compose;
+mod dist;
 mod figures;
 mod fuzz;
 mod moto;
+mod namespace;
 mod parts;
+mod programs;
 mod setup;
 mod sim;
 mod test;
@@ -33,6 +37,10 @@ enum Chore {
     Agent(agent::Agent),
     /// Boot machines from their kernel on, in an emulator, and run a stage on one.
     Boot,
+    /// Build the container image, and run the Compose file with it.
+    Compose,
+    /// Make what is given to users: archives, their bill of materials and checksums.
+    Dist(dist::Dist),
     /// Measure, and write the table of docs/benchmarks.md.
     Figures,
     /// Play rounds of real kills, many of them or one again.
@@ -51,6 +59,8 @@ fn main() -> ExitCode {
         Chore::Setup => setup::run(),
         Chore::Agent(agent) => agent::run(agent),
         Chore::Boot => boot::run(),
+        Chore::Compose => compose::run(),
+        Chore::Dist(dist) => dist::run(dist),
         Chore::Figures => figures::run(),
         Chore::Chaos(chaos) => chaos::run(&chaos),
         Chore::Fuzz(fuzz) => fuzz::run(&fuzz),

@@ -9,8 +9,11 @@ use anyhow::{Context, Result, bail};
 use crate::parts::{self, cargo, command};
 
 /// Programs that tests call, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("git", "git"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
     ("gcc", "gcc"),
     ("make", "make"),
     ("python3", "python3"),
@@ -115,15 +118,20 @@ pub(crate) fn target(triple: &str) -> Result<()> {
     })
 }
 
-/// The tool that checks dependencies, built once into the target folder.
+/// The tool that checks dependencies.
 pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    cargo_tool("cargo-deny", CARGO_DENY)
+}
+
+/// A tool that cargo installs, of this version, built once into the target folder.
+pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
     let root = parts::target().join("tools");
-    let tool = root.join("bin").join("cargo-deny");
-    let version = Command::new(&tool)
+    let tool = root.join("bin").join(name);
+    let said = Command::new(&tool)
         .arg("--version")
         .stderr(Stdio::null())
         .output();
-    if version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(CARGO_DENY)) {
+    if said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(version)) {
         return Ok(tool);
     }
     let root = root
@@ -135,8 +143,8 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
         "--root",
         root,
         "--version",
-        CARGO_DENY,
-        "cargo-deny",
+        version,
+        name,
     ])?;
     Ok(tool)
 }

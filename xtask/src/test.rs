@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 
-use crate::agent::{self, AMD64, Agent};
+use crate::agent::{self, Agent};
 use crate::boot;
 use crate::fuzz::{self, Fuzz};
 use crate::moto;
 use crate::parts::{self, Parts, cargo, cargo_command, command};
+use crate::programs::AMD64;
 use crate::setup;
 
 /// Runs all checks and all tests, the quick ones first.

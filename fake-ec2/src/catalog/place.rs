@@ -1,7 +1,7 @@
 //! Regions, zones, and the default network of an account in one of them.
 //!
 //! A region's private addresses are loopback addresses (127.1.0.0/16 in the
-//! first), so that a machine that is a process of this host can listen on the
+//! first) unless another first byte is named, so that a machine that is a process of this host can listen on the
 //! very address that the API tells. Public addresses are 127.101.0.0/16.
 
 use std::net::Ipv4Addr;
@@ -13,6 +13,8 @@ use super::fixed_id;
 pub struct Place {
     /// `us-east-1`.
     pub name: String,
+    /// The first byte of its addresses: 127, this host alone, unless another is set.
+    pub host: u8,
     /// The second byte of its private addresses.
     pub network: u8,
     /// Its zones.
@@ -65,17 +67,18 @@ impl Place {
 
     /// The VPC's range.
     pub fn cidr(&self) -> String {
-        format!("127.{}.0.0/16", self.network)
+        format!("{}.{}.0.0/16", self.host, self.network)
     }
 
     /// A subnet's range.
     pub fn subnet_cidr(&self, zone: &Zone) -> String {
-        format!("127.{}.{}.0/{SUBNET_BITS}", self.network, zone.index * 64)
+        let third = zone.index * 64;
+        format!("{}.{}.{third}.0/{SUBNET_BITS}", self.host, self.network)
     }
 
     /// The nth (from 0) usable private address of a zone's subnet.
     pub(crate) fn private_address(&self, zone: &Zone, nth: u32) -> Ipv4Addr {
-        let base = u32::from(Ipv4Addr::new(127, self.network, zone.index * 64, 0));
+        let base = u32::from(Ipv4Addr::new(self.host, self.network, zone.index * 64, 0));
         Ipv4Addr::from(base + 4 + nth)
     }
 
@@ -98,6 +101,7 @@ pub(super) fn regions() -> Vec<Place> {
     .zip(1..)
     .map(|((name, short), network)| Place {
         name: name.to_owned(),
+        host: Ipv4Addr::LOCALHOST.octets()[0],
         network,
         zones: ["a", "b", "c"]
             .into_iter()

@@ -1,0 +1,72 @@
+//! The guides are true: what they have in blocks of `sh` is run, block after
+//! block, in one shell, by the programs of this build, in a folder, a network
+//! and a process namespace of its own. A guide that can't be followed fails.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
+use tempfile::TempDir;
+
+/// What the blocks of `sh` of a guide have, in their order.
+fn script(markdown: &str) -> String {
+    let mut script = String::new();
+    let mut runs = false;
+    for event in Parser::new(markdown) {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
+                runs = &*language == "sh";
+            }
+            Event::End(TagEnd::CodeBlock) => runs = false,
+            Event::Text(text) if runs => script.push_str(&text),
+            _ => {}
+        }
+    }
+    script
+}
+
+fn follow(guide: &str) {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(workspace.join("docs").join(guide)).expect("the guide");
+    let script = script(&text);
+    assert!(!script.is_empty(), "{guide} has nothing to run");
+
+    let folder = TempDir::with_prefix("vmpool-guide-").expect("a temporary directory");
+    let programs = Path::new(env!("CARGO_BIN_EXE_vmpool")).parent();
+    let programs = programs.expect("a program is in a folder").to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(programs).chain(std::env::split_paths(&path));
+    let mut shell = Command::new("unshare");
+    // Whatever it leaves running ends with it.
+    shell.args(["--net", "--pid", "--fork", "--kill-child"]);
+    if !nix::unistd::geteuid().is_root() {
+        shell.arg("--map-root-user");
+    }
+    let script = format!("ip link set lo up\ncd \"$1\"\nset -eux\n{script}");
+    let output = shell
+        .args(["sh", "-c", &script, "sh"])
+        .arg(folder.path())
+        .env("PATH", std::env::join_paths(path).expect("a path"))
+        .env("HOME", folder.path())
+        .env_remove("VMPOOL_RUNNER")
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{guide}: {}\n{said}\n{errors}",
+        output.status
+    );
+}
+
+#[test]
+fn a_new_operator_can_follow_the_operating_guide() {
+    follow("operate.md");
+}
+
+#[test]
+fn an_operator_of_the_incumbent_can_follow_the_migration_guide() {
+    follow("migrate.md");
+}
