@@ -21,6 +21,7 @@ mod note;
 pub(crate) mod notice;
 mod parts;
 mod pin;
+mod progress;
 mod queue;
 mod reconcile;
 mod refill;
@@ -49,6 +50,7 @@ pub use events::{Heard, PoolEvent, PoolEvents};
 pub(crate) use gauges::measure_none;
 pub use lease::{Lease, Origin};
 pub use parts::{Leftovers, PoolParts, Rule, StartError};
+pub use progress::{Coming, Progress};
 pub use queue::{Claim, Claiming, Closed, Place, ReadyQueue, Refusal, Wait};
 pub use request::{
     AcquireError, AcquireRequest, AttachError, Evidence, NoteError, ReleaseError, RequestHash,

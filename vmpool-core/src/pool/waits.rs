@@ -56,6 +56,16 @@ impl Waits {
         waiters
     }
 
+    /// The place of a stage among them, from 1.
+    pub(super) fn position(&self, stage: &StageId) -> Option<u32> {
+        let since = self.waiting.get(stage)?.since;
+        let mut before = 0;
+        for (other, wait) in &self.waiting {
+            before += u32::from((wait.since, other) < (since, stage));
+        }
+        Some(before + 1)
+    }
+
     /// Has a note written, by the keeper's next turn.
     pub(super) fn note(&mut self, at: Timestamp, key: RowKey, what: &'static str, cause: String) {
         if self.notes.len() < NOTES_KEPT {

@@ -1,7 +1,7 @@
 //! Why a runner could not do what it was asked.
 
 use crate::executor::ExecutorError;
-use crate::id::{PoolName, StageId};
+use crate::id::{PoolName, StageId, StepId};
 use crate::journal::{Holder, JournalError};
 use crate::pool::{AcquireError, AttachError, NoteError, StartError};
 use crate::stage::StageError;
@@ -30,6 +30,14 @@ pub enum RunnerError {
     UnknownStage {
         /// The stage.
         stage: StageId,
+    },
+    /// The stage has no such step: nobody asked for it.
+    #[error("stage {stage} has no step {step}")]
+    UnknownStep {
+        /// The stage.
+        stage: StageId,
+        /// The step.
+        step: StepId,
     },
     /// No machine.
     #[error(transparent)]

@@ -118,7 +118,7 @@ impl Shared {
     }
 
     /// The reign over a pool, if it is ours.
-    fn reign_over(&self, pool: &PoolName) -> Result<Arc<Reign>, RunnerError> {
+    pub(super) fn reign_over(&self, pool: &PoolName) -> Result<Arc<Reign>, RunnerError> {
         let standing = self.standing(pool);
         let pool = pool.clone();
         let Some(standing) = standing else {

@@ -137,6 +137,17 @@ impl StageEntry {
         })
     }
 
+    /// The step of this id, for who waits for its end.
+    pub(super) fn asked(&self, id: &StepId) -> Option<Asked> {
+        let steps = self.steps.lock();
+        let step = steps.get(id)?.clone();
+        Some(Asked {
+            told: step.told.subscribe(),
+            step,
+            new: false,
+        })
+    }
+
     /// Takes in a step that the journal has. True: nobody had it here yet.
     pub(super) fn found(&self, step: &Arc<StepEntry>) -> bool {
         let mut steps = self.steps.lock();

@@ -1,8 +1,9 @@
 //! Whose a pool is, as its runner knows it.
 
-use crate::id::PoolName;
+use super::{Runner, RunnerError};
+use crate::id::{PoolName, StageId};
 use crate::journal::Holder;
-use crate::pool::PoolStatus;
+use crate::pool::{PoolStatus, Progress};
 
 /// Who owns a pool, as this runner knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,4 +28,15 @@ pub struct PoolStanding {
     pub owner: PoolOwner,
     /// The pool, where it is ours.
     pub status: Option<PoolStatus>,
+}
+
+impl Runner {
+    /// How a stage's setup stands in a pool of this runner's. Looks at memory only.
+    ///
+    /// # Errors
+    /// The pool is not ours.
+    pub fn progress(&self, pool: &PoolName, stage: &StageId) -> Result<Progress, RunnerError> {
+        let reign = self.shared.reign_over(pool)?;
+        Ok(reign.pool.progress(stage))
+    }
 }

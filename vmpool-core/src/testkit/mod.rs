@@ -5,6 +5,7 @@
 //! repeatable.
 
 mod assertions;
+pub mod builds;
 pub mod conformance;
 mod fake_provider;
 mod faults;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vmpool_core::pool::{AcquireError, AttachError, Origin};
+use vmpool_core::pool::{AcquireError, AttachError, Coming, Origin, Progress};
 use vmpool_core::runner::{RunnerError, SetupRequest, Sharing};
 use vmpool_core::stage::{StageEnd, StageError, StageState};
 use vmpool_core::testkit::eventually;
@@ -93,6 +93,74 @@ async fn p4_a_step_whose_caller_goes_away_is_followed_to_its_end() {
     assert_eq!(recorded.map(|outcome| outcome.status), Some(exited(0)));
     assert_eq!(world.text("build-1", "make"), "one\ntwo\n");
     assert_eq!(at.step("build-1", "make").await.status, exited(0));
+    world.end(at).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_who_knows_a_step_s_id_alone_waits_for_its_end_and_starts_nothing() {
+    let world = World::new(1, 3);
+    let at = world.runner().await;
+    let lease = at.setup("build-1").await;
+    let attach = |step: &'static str| async {
+        let (stage, step) = ("build-1".into(), step.into());
+        at.runner.attach_step(&stage, &step).await
+    };
+    let refused = attach("make").await.expect_err("nobody asked for it");
+    assert!(
+        matches!(refused, RunnerError::UnknownStep { .. }),
+        "{refused:?}"
+    );
+    at.begin(&world, "build-1", "make").await;
+    let outcome = attach("make").await.expect("it ends");
+    assert_eq!(outcome.status, exited(0));
+    at.destroy("build-1").await;
+    gone(&world, &lease).await;
+    assert_eq!(attach("make").await.expect("it is written down"), outcome);
+    attach("later").await.expect_err("nobody asked for it");
+    world.end(at).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_who_waits_for_a_machine_can_be_told_how_that_goes() {
+    let world = World::new(0, 1);
+    let at = world.runner().await;
+    let (pool, second) = (POOL.into(), "build-2".into());
+    let progress = |stage: &str| {
+        let standing = at.runner.progress(&pool, &stage.into());
+        standing.expect("the pool is ours")
+    };
+    assert_eq!(progress("build-1"), Progress::None);
+    world.agents.connect_after(Duration::from_secs(5));
+    let boots = Progress::Waiting {
+        position: 1,
+        coming: Coming::Booting,
+    };
+    let first = async {
+        let lease = at.setup("build-1").await;
+        let show = || format!("{:?}", progress("build-2"));
+        // The limit is one machine, so nothing comes for the second.
+        eventually(show, || {
+            let why = match progress("build-2") {
+                Progress::Waiting {
+                    position: 1,
+                    coming: Coming::Nothing { why },
+                } => why,
+                _ => None,
+            };
+            why.is_some_and(|why| why.ends_with("as it may have: 1"))
+        })
+        .await;
+        let machine = lease.machine_id().clone();
+        assert_eq!(progress("build-1"), Progress::Claimed { machine });
+        at.destroy("build-1").await;
+    };
+    let waits = async {
+        let show = || format!("{:?}", progress("build-1"));
+        eventually(show, || progress("build-1") == boots).await;
+        at.setup("build-2").await
+    };
+    tokio::join!(first, waits);
+    at.runner.destroy(&second).await.expect("it is released");
     world.end(at).await;
 }
 

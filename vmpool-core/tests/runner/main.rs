@@ -1,5 +1,6 @@
 //! The runner over a provider in memory and simulated agents, on paused time.
 
+mod conformance;
 mod cordon;
 mod ends;
 mod gate;
