@@ -21,8 +21,13 @@ pub mod peer {
     }
 }
 
-/// What people and programs ask a runner: `vmpool.v1`.
+/// What CI systems, people and programs ask a runner: `vmpool.v1`.
 pub mod v1 {
     #![allow(missing_docs, clippy::all, clippy::pedantic)]
     tonic::include_proto!("vmpool.v1");
+
+    /// These services and messages as a `google.protobuf.FileDescriptorSet`,
+    /// for callers that learn them by reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/vmpool.v1.bin"));
 }

@@ -14,6 +14,7 @@ use vmpool_core::stage::StageError;
 use vmpool_core::{ExecutorError, PoolName, StageId, Step};
 use vmpool_pipeline::{PoolFile, Wanted};
 
+use super::grpc::Ask;
 use super::wire::{self, Answer, DestroyVm, ExecuteVm, SetupVm};
 
 /// A request as it came, to be answered here or by another runner.
@@ -57,6 +58,8 @@ pub(crate) enum Call {
     Destroy {
         stage: StageId,
     },
+    /// By gRPC.
+    Builds(Ask),
 }
 
 /// The pool of the request is another runner's, or nobody's at the moment.
@@ -85,10 +88,22 @@ impl Call {
                 ExecuteVm::read(&request.body).map(|(stage, step)| Self::Step { stage, step })
             }
             "/destroy" => DestroyVm::read(&request.body).map(|stage| Self::Destroy { stage }),
-            path => Err(Answer::malformed(
-                StatusCode::NOT_FOUND,
-                &format!("no such path: {path}"),
-            )),
+            path => match Ask::read(path, &request.body) {
+                Some(ask) => ask.map(Self::Builds),
+                None => Err(Answer::malformed(
+                    StatusCode::NOT_FOUND,
+                    &format!("no such path: {path}"),
+                )),
+            },
+        }
+    }
+
+    /// It may be the beginning of a stage.
+    pub(crate) fn begins_a_stage(&self) -> bool {
+        match self {
+            Self::Setup { .. } => true,
+            Self::Builds(ask) => ask.begins_a_stage(),
+            _ => false,
         }
     }
 
@@ -121,6 +136,7 @@ impl Call {
                 Ok(outcome) => Ok(wire::outcome(&outcome)),
                 Err(error) => step_failed(error),
             },
+            Self::Builds(ask) => ask.perform(runner, pools).await,
             Self::Destroy { stage } => match runner.destroy(stage).await {
                 Ok(()) | Err(RunnerError::UnknownStage { .. }) => Ok(Answer::done()),
                 Err(RunnerError::NotOurs { pool, holder }) => Err(Elsewhere { pool, holder }),

@@ -10,11 +10,11 @@
 //! answer it for no longer than [`OWNERLESS`] (P3).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use vmpool_core::runner::Runner;
 use vmpool_pipeline::PoolFile;
@@ -57,7 +57,7 @@ pub(super) struct Desk(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     seat: watch::Sender<Seat>,
-    stopping: AtomicBool,
+    stopping: CancellationToken,
     in_flight: TaskTracker,
     peers: Peers,
     /// The pools as the file in force has them.
@@ -74,7 +74,7 @@ impl Desk {
     pub(super) fn new(peers: Peers, pools: Arc<PoolFile>) -> Self {
         Self(Arc::new(Inner {
             seat: watch::Sender::new(Seat::Empty),
-            stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             in_flight: TaskTracker::new(),
             peers,
             pools: watch::Sender::new(pools),
@@ -106,12 +106,20 @@ impl Desk {
 
     /// Takes no new setups from now on.
     pub(super) fn stop(&self) {
-        self.0.stopping.store(true, Ordering::Relaxed);
+        self.0.stopping.cancel();
     }
 
     /// It takes no new setups.
     pub(super) fn is_stopping(&self) -> bool {
-        self.0.stopping.load(Ordering::Relaxed)
+        self.0.stopping.is_cancelled()
+    }
+
+    /// Waits until it takes no new setups.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn stopping(&self) {
+        self.0.stopping.cancelled().await;
     }
 
     /// This process answers nothing by itself any more: who is connected
@@ -137,7 +145,7 @@ impl Desk {
     pub(super) async fn answer(&self, request: Request) -> Answer {
         let _counted = self.0.in_flight.token();
         let call = match Call::read(&request) {
-            Ok(Call::Setup { .. }) if self.is_stopping() => {
+            Ok(call) if call.begins_a_stage() && self.is_stopping() => {
                 return Answer::later("the runner is stopping: ask the next one");
             }
             Ok(call) => call,
@@ -185,7 +193,7 @@ impl Desk {
             Ok(call) => call,
             Err(answer) => return Ok(answer),
         };
-        let is_setup = matches!(call, Call::Setup { .. });
+        let is_setup = call.begins_a_stage();
         loop {
             let seat = self.0.seat.borrow().clone();
             match seat {

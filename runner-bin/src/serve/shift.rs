@@ -97,13 +97,14 @@ impl Shift {
         sources.keep(made);
         site.desk.seat(Seat::Runner(runner.clone()));
         let doors = CancellationToken::new();
-        let tools = Tools::new(Service {
+        let service = Service {
             runner: runner.clone(),
             id: runner_id,
             owner: site.owner.clone(),
             deployment: site.authority.deployment().clone(),
             leaving: doors.clone(),
-        });
+        };
+        let tools = Tools::new(service, site.desk.clone(), site.logs.clone());
         let shift = Self {
             runner,
             sources,

@@ -1,16 +1,19 @@
-//! The door for tools, `vmpool.v1` over gRPC: what people and programs ask a
-//! runner. It changes nothing but by a sweep, and it asks nobody who they are:
-//! whoever reaches the socket may ask.
+//! `vmpool.v1` over gRPC: [builds], and what people and programs ask a runner;
+//! beside them health and reflection.
 //!
 //! Limits: [`MOST_GUESTS`] connections, who comes beyond them waits in the
-//! kernel; [`MOST_CALLS`] calls at a time on each; requests of [`MOST_BYTES`];
+//! kernel; [`MOST_CALLS`] calls at a time on each; requests of [`MOST_BYTES`], of
+//! builds [`MOST_SETUP`];
 //! a guest that is silent and does not answer a ping is sent away.
 //!
 //! When the runner hands over or stops, streams end with UNAVAILABLE, which
 //! tells their callers to connect anew.
 
+mod builds;
 mod guest;
+mod health;
 mod ledger;
+mod reflection;
 mod service;
 mod watch;
 
@@ -26,18 +29,30 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
+use vmpool_proto::v1::builds_server::BuildsServer;
 use vmpool_proto::v1::runner_server::RunnerServer;
 
+pub(super) use self::builds::{Ask, Builds};
 use self::guest::Guest;
+use self::health::health;
 pub(super) use self::service::Service;
 use super::access::GateLayer;
+use super::desk::Desk;
 use super::doors::accepted;
+use super::http;
+use super::logs::FileLogs;
 
-const MOST_GUESTS: usize = 64;
-const MOST_CALLS: u32 = 32;
+const MOST_GUESTS: usize = 256;
+
+/// A CI system has a call open for each step that runs, and must get through
+/// beside them to cancel one.
+const MOST_CALLS: u32 = 1024;
 
 /// The largest request: an id and a name.
 const MOST_BYTES: usize = 64 << 10;
+
+/// The largest request of a build: a setup with its files.
+const MOST_SETUP: usize = http::MOST_BYTES;
 
 /// The largest answer: the status of tens of thousands of machines.
 const MOST_ANSWERED: usize = 64 << 20;
@@ -53,14 +68,23 @@ const CLOSING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Tools {
     service: Service,
+    builds: Builds,
     tasks: TaskTracker,
 }
 
 impl Tools {
-    pub(super) fn new(service: Service) -> Self {
+    pub(super) fn new(service: Service, desk: Desk, logs: FileLogs) -> Self {
+        let tasks = TaskTracker::new();
+        let builds = Builds {
+            desk,
+            logs,
+            leaving: service.leaving.clone(),
+            tasks: tasks.clone(),
+        };
         Self {
             service,
-            tasks: TaskTracker::new(),
+            builds,
+            tasks,
         }
     }
 
@@ -74,12 +98,17 @@ impl Tools {
         let service = RunnerServer::new(self.service.clone())
             .max_decoding_message_size(MOST_BYTES)
             .max_encoding_message_size(MOST_ANSWERED);
+        let builds = BuildsServer::new(self.builds.clone()).max_decoding_message_size(MOST_SETUP);
         let server = Server::builder()
             .max_concurrent_streams(MOST_CALLS)
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING))
             .layer(GateLayer)
-            .add_service(service);
+            .add_service(service)
+            .add_service(builds)
+            .add_service(health(&self.builds, &self.tasks))
+            .add_service(reflection::v1())
+            .add_service(reflection::v1alpha());
         let left = self.service.leaving.clone();
         let guests = guests(listener, left.clone());
         self.tasks.spawn(async move {

@@ -1,0 +1,248 @@
+//! The gRPC API for CI systems, `vmpool.v1.Builds`: acquire, run, release.
+//!
+//! A call becomes an [`Ask`](ask::Ask) and goes by the desk to whoever has its
+//! pool, as a call of HTTP does, with the same promises. Streams hold nothing:
+//! progress is asked for again, output is read from its file as fast as the
+//! caller takes it. When the runner is left they end with UNAVAILABLE, and their
+//! callers ask the next one the same.
+
+mod acquire;
+mod answer;
+mod ask;
+mod asked;
+mod deadline;
+mod events;
+mod failure;
+mod message;
+mod output;
+mod request;
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use prost::Message;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+use vmpool_core::PoolName;
+use vmpool_core::runner::{Runner, RunnerError};
+use vmpool_proto::v1;
+use vmpool_proto::v1::builds_server;
+
+pub(in crate::serve) use self::ask::Ask;
+use self::ask::Method;
+use self::failure::{Failure, Reason, moved, other, over_time};
+use self::output::Following;
+use super::service::READING;
+use crate::serve::access::Caller;
+use crate::serve::desk::Desk;
+use crate::serve::logs::FileLogs;
+
+/// A stream as it is sent.
+type Sent<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Answers CI systems during one shift.
+#[derive(Debug, Clone)]
+pub(in crate::serve) struct Builds {
+    pub(in crate::serve) desk: Desk,
+    pub(in crate::serve) logs: FileLogs,
+    /// Cancelled when the runner gives its pools up.
+    pub(in crate::serve) leaving: CancellationToken,
+    /// Calls under way.
+    pub(in crate::serve) tasks: TaskTracker,
+}
+
+impl Builds {
+    /// Asks, and waits for the answer, until the caller's deadline.
+    async fn call<M: Message + Default>(
+        &self,
+        method: Method,
+        metadata: &MetadataMap,
+        message: &impl Message,
+    ) -> Result<Response<M>, Status> {
+        let until = deadline::of(metadata);
+        let mut asked = self.ask(method, message, Instant::now());
+        tokio::select! {
+            answer = asked.answer() => answer.map(Response::new),
+            () = acquire::passed(until) => Err(over_time()),
+        }
+    }
+
+    /// The caller may use the pool, or the family of pools that it is of.
+    fn allow(&self, caller: &Caller, pool: &PoolName) -> Result<(), Failure> {
+        let Err(not_allowed) = caller.may_use(pool) else {
+            return Ok(());
+        };
+        let pools = self.desk.pools();
+        let family = pools.pool(pool.as_str()).map(|pool| pool.base.as_str());
+        let of_family = family.map(PoolName::new);
+        match of_family {
+            Some(family) if caller.may_use(&family).is_ok() => Ok(()),
+            _ => Err(Failure::new(Reason::NotAllowed, not_allowed.to_string())),
+        }
+    }
+
+    /// The caller may use the pool of this stage. One that no runner knows has none.
+    async fn allow_stage(&self, caller: &Caller, stage: &str) -> Result<(), Status> {
+        if caller.is_unrestricted() {
+            return Ok(());
+        }
+        let stage = request::stage(stage)?;
+        let pool = timeout(READING, self.runner()?.pool_of(&stage)).await;
+        match pool {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(pool))) => Ok(self.allow(caller, &pool)?),
+            Ok(Err(error)) => Err(other(error.into()).into()),
+            Err(_) => Err(silent_journal()),
+        }
+    }
+
+    fn runner(&self) -> Result<Runner, Status> {
+        self.desk.runner().ok_or_else(moved)
+    }
+
+    fn follow(
+        &self,
+        method: Method,
+        message: &impl Message,
+        of: Wanted<'_>,
+    ) -> Result<Sent<v1::RunEvent>, Status> {
+        Ok(output::follow(Following {
+            ended: self.ask(method, message, Instant::now()),
+            builds: self.clone(),
+            stage: request::stage(of.stage)?,
+            step: request::step(of.step)?,
+            from: of.from,
+            until: of.until,
+        }))
+    }
+}
+
+fn silent_journal() -> Status {
+    Failure::new(Reason::JournalAway, "the journal does not answer").into()
+}
+
+/// What is to be followed.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    stage: &'a str,
+    step: &'a str,
+    from: u64,
+    until: Option<Instant>,
+}
+
+#[tonic::async_trait]
+impl builds_server::Builds for Builds {
+    type AcquireStream = Sent<v1::AcquireProgress>;
+    type RunStream = Sent<v1::RunEvent>;
+    type AttachStream = Sent<v1::RunEvent>;
+    type WatchEventsStream = Sent<v1::PoolEvent>;
+
+    async fn acquire(
+        &self,
+        request: Request<v1::AcquireRequest>,
+    ) -> Result<Response<Self::AcquireStream>, Status> {
+        let until = deadline::of(request.metadata());
+        let caller = Caller::of(request.extensions());
+        let message = request.into_inner();
+        self.allow(&caller, &request::pool(&message.pool)?)?;
+        let acquired = acquire::acquire(self.clone(), message, until);
+        Ok(Response::new(acquired))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let (metadata, extensions, message) = request.into_parts();
+        self.allow_stage(&Caller::of(&extensions), &message.stage_id)
+            .await?;
+        self.call(Method::Release, &metadata, &message).await
+    }
+
+    async fn run(
+        &self,
+        request: Request<v1::RunRequest>,
+    ) -> Result<Response<Self::RunStream>, Status> {
+        let until = deadline::of(request.metadata());
+        let caller = Caller::of(request.extensions());
+        let message = request.into_inner();
+        self.allow_stage(&caller, &message.stage_id).await?;
+        let wanted = Wanted {
+            stage: &message.stage_id,
+            step: &message.step_id,
+            from: message.from_offset,
+            until,
+        };
+        Ok(Response::new(self.follow(Method::Run, &message, wanted)?))
+    }
+
+    async fn attach(
+        &self,
+        request: Request<v1::AttachRequest>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let until = deadline::of(request.metadata());
+        let caller = Caller::of(request.extensions());
+        let message = request.into_inner();
+        self.allow_stage(&caller, &message.stage_id).await?;
+        let wanted = Wanted {
+            stage: &message.stage_id,
+            step: &message.step_id,
+            from: message.from_offset,
+            until,
+        };
+        Ok(Response::new(self.follow(
+            Method::Attach,
+            &message,
+            wanted,
+        )?))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<v1::CancelRequest>,
+    ) -> Result<Response<v1::CancelResponse>, Status> {
+        let (metadata, extensions, message) = request.into_parts();
+        self.allow_stage(&Caller::of(&extensions), &message.stage_id)
+            .await?;
+        self.call(Method::Cancel, &metadata, &message).await
+    }
+
+    async fn get_stage(
+        &self,
+        request: Request<v1::GetStageRequest>,
+    ) -> Result<Response<v1::GetStageResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let stage = request::stage(&request.into_inner().stage_id)?;
+        let runner = self.runner()?;
+        let record = timeout(READING, runner.journal().stage(&stage)).await;
+        let record = match record {
+            Ok(Ok(record)) => record.ok_or(RunnerError::UnknownStage { stage }),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => return Err(silent_journal()),
+        };
+        let record = record.map_err(other)?;
+        self.allow(&caller, &record.stage.pool)?;
+        Ok(Response::new(message::stage(&record)))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let caller = Caller::of(request.extensions());
+        let request = request.into_inner();
+        let only = match request.pool.as_str() {
+            "" => None,
+            name => Some(request::pool(name)?),
+        };
+        if let Some(pool) = &only {
+            self.allow(&caller, pool)?;
+        }
+        let wanted = events::Wanted { caller, only };
+        let events = events::watch(self.clone(), self.runner()?, wanted, request.after_seq);
+        Ok(Response::new(events.await?))
+    }
+}
