@@ -43,9 +43,20 @@ pub(crate) fn packages() -> Result<()> {
     install_missing(&[POSTGRES])
 }
 
+/// What the example client in Python needs, as its requirements.txt has it.
+/// Tests find it in the target folder.
+pub(crate) fn python_client() -> Result<()> {
+    let wanted = parts::workspace().join("examples/python/requirements.txt");
+    let wanted =
+        std::fs::read_to_string(&wanted).with_context(|| format!("read {}", wanted.display()))?;
+    let packages: Vec<&str> = wanted.split_whitespace().collect();
+    python_tools("grpc", &packages).map(drop)
+}
+
 /// Everything that `cargo xtask test` needs.
 pub(crate) fn run() -> Result<()> {
     packages()?;
+    python_client()?;
     cargo_deny().map(drop)
 }
 

@@ -19,7 +19,10 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn all(parts: &mut Parts) -> Result<()> {
-    parts.run("packages", setup::packages)?;
+    parts.run("packages", || {
+        setup::packages()?;
+        setup::python_client()
+    })?;
     parts.run("format", || cargo(&["fmt", "--all", "--check"]))?;
     parts.run("lints", || {
         cargo(&[

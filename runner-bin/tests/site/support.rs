@@ -77,7 +77,7 @@ pub(crate) fn lite_engine() -> &'static Path {
 /// A state directory, a root of machines, a pool file and an address.
 pub(crate) struct Site {
     directory: TempDir,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 /// What a caller was answered.
@@ -155,6 +155,11 @@ impl Site {
 
     /// As [`Site::command`], for one of several runners.
     pub(crate) fn command_of(&self, program: &Path, state: &str, port: u16) -> Command {
+        self.command_at(program, state, port, 0)
+    }
+
+    /// As [`Site::command_of`], for one that speaks gRPC at this port.
+    pub(crate) fn command_at(&self, program: &Path, state: &str, port: u16, grpc: u16) -> Command {
         let said = File::options()
             .append(true)
             .create(true)
@@ -168,7 +173,7 @@ impl Site {
             .arg("--state")
             .arg(self.path().join(state))
             .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(["--grpc-listen", "127.0.0.1:0"])
+            .args(["--grpc-listen", &format!("127.0.0.1:{grpc}")])
             .args(["--deployment", &self.deployment()])
             // Its machines and their steps inherit it: that is how they are found.
             .env("VMPOOL_TEST_SITE", self.path())
