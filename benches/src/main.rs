@@ -3,13 +3,18 @@
 //!
 //! `cargo xtask figures` runs this in release mode and writes the table.
 
+mod agents;
+mod boots;
 mod claim;
+mod cloud;
 mod contended;
 mod durable;
 mod large;
+mod load;
 mod machine;
 mod memory;
 mod plot;
+mod site;
 mod spread;
 mod step;
 mod store;
@@ -66,6 +71,9 @@ fn measure() -> Result<()> {
         ),
         ("claims, 64 tasks on 8 machines", contended::run),
         ("ten thousand machines", large_ones),
+        ("ten thousand machines on EC2", cloud::run),
+        ("builds on EC2, warm and cold", boots::run),
+        ("calls of a delegate", load::run),
         ("SQLite", || on_disk(&Store::sqlite()?)),
         ("PostgreSQL", || on_disk(&Store::postgres())),
         ("steps on a real agent", step::run),

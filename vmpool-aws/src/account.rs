@@ -19,6 +19,9 @@ use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
 use vmpool_core::account::{Account, Answer, CallKind, Priority};
 use vmpool_core::{Clock, Timestamp};
 
+use crate::bundle::CaBundle;
+use crate::prices::Prices;
+
 /// A call that takes longer is made again by whoever needs it.
 const CALL: Duration = Duration::from_secs(30);
 /// AWS's endpoints are near.
@@ -44,6 +47,7 @@ struct Inner {
     /// Unix milliseconds of the next look for outdated launch templates; zero
     /// while no launch has made any.
     reaps_at: AtomicU64,
+    prices: Prices,
 }
 
 impl Ec2Account {
@@ -56,6 +60,7 @@ impl Ec2Account {
             budget,
             clock,
             reaps_at: AtomicU64::new(0),
+            prices: Prices::default(),
         }))
     }
 
@@ -86,6 +91,11 @@ impl Ec2Account {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// What is known of spot prices.
+    pub(crate) fn prices(&self) -> &Prices {
+        &self.0.prices
     }
 
     /// Who has the same shares everything, listings too.
@@ -128,6 +138,8 @@ pub struct Login {
     pub region: Option<String>,
     /// A role that is assumed for all calls.
     pub role: Option<Role>,
+    /// Authorities that are trusted beside this host's.
+    pub bundle: Option<CaBundle>,
 }
 
 /// A role to assume.
@@ -184,6 +196,9 @@ impl Login {
         }
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(bundle) = &self.bundle {
+            loader = loader.http_client(bundle.client());
         }
         let base = loader.load().await;
         let Some(role) = &self.role else {

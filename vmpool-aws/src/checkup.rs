@@ -5,26 +5,67 @@
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::create_fleet::builders::CreateFleetFluentBuilder;
+use aws_sdk_ec2::operation::create_launch_template::builders::CreateLaunchTemplateFluentBuilder;
 use aws_sdk_ec2::types::{
-    InstanceType, IpPermission, ResourceType, SecurityGroup, Tag, TagSpecification, UserIdGroupPair,
+    FleetLaunchTemplateConfigRequest, FleetLaunchTemplateSpecificationRequest, FleetType,
+    InstanceType, IpPermission, IpRange, RequestLaunchTemplateData, ResourceType, SecurityGroup,
+    Tag, TagSpecification, TargetCapacitySpecificationRequest,
 };
+use vmpool_core::{Market, ProviderError};
 
+use crate::account::Ec2Account;
 use crate::failure::failed;
-use crate::template::{Markets, Template};
+use crate::prices::{self, cheaper};
+use crate::template::{Template, Zone};
+
+/// No launch template and no group has this name.
+const NONE: &str = "vmpool-none";
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What: `credentials`, `ec2:RunInstances`, `subnet subnet-1`.
     pub check: String,
+    /// Whether it is as it should be.
+    pub verdict: Verdict,
     /// What was found; or what is wrong, and what to mend.
-    pub result: Result<String, String>,
+    pub said: String,
+}
+
+/// Whether something is as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is.
+    Fine,
+    /// It is not.
+    Wrong,
+    /// It can't be told from here: a person has to look.
+    Unknown,
 }
 
 impl Finding {
-    fn new(check: impl Into<String>, result: Result<String, String>) -> Self {
+    /// What was found, or what is wrong.
+    pub fn new(check: impl Into<String>, result: Result<String, String>) -> Self {
+        let (verdict, said) = match result {
+            Ok(said) => (Verdict::Fine, said),
+            Err(said) => (Verdict::Wrong, said),
+        };
         let check = check.into();
-        Self { check, result }
+        Self {
+            check,
+            verdict,
+            said,
+        }
+    }
+
+    /// What was not looked at, or can't be.
+    pub fn unknown(check: impl Into<String>, said: impl Into<String>) -> Self {
+        Self {
+            check: check.into(),
+            verdict: Verdict::Unknown,
+            said: said.into(),
+        }
     }
 }
 
@@ -48,14 +89,13 @@ pub async fn credentials(account: &SdkConfig) -> Finding {
 pub async fn permissions(ec2: &Client, template: &Template, makes_group: bool) -> Vec<Finding> {
     /// No machine has this id: a call that may be made finds none.
     const NOBODY: &str = "i-00000000000000000";
+    const NO_GROUP: &str = "sg-00000000000000000";
     let mut found = vec![launch(ec2, template).await];
     macro_rules! may {
         ($action:literal, $call:expr) => {
             found.push(may($action, &$call.dry_run(true).send().await));
         };
     }
-    let group = || template.machine.network.security_groups.first().cloned();
-    let is_spot = !matches!(template.markets, Markets::OnDemand);
     let sleeps = template.machine.hibernate;
     may!("DescribeInstances", ec2.describe_instances());
     may!(
@@ -68,13 +108,19 @@ pub async fn permissions(ec2: &Client, template: &Template, makes_group: bool) -
     );
     may!("DescribeImages", ec2.describe_images());
     may!("DescribeInstanceTypes", ec2.describe_instance_types());
-    let several = template.types.len() > 1 || template.zones.len() > 1 || is_spot;
-    if several {
+    if template.by_price(Market::Spot) {
+        may!(
+            "DescribeSpotPriceHistory",
+            ec2.describe_spot_price_history()
+        );
+    }
+    if template.types.len() > 1 || template.zones.len() > 1 {
+        may!("CreateLaunchTemplate", new_template(ec2, template));
+        may!("CreateFleet", fleet(ec2));
         may!("DescribeLaunchTemplates", ec2.describe_launch_templates());
         may!(
             "DeleteLaunchTemplate",
-            ec2.delete_launch_template()
-                .launch_template_name("vmpool-none")
+            ec2.delete_launch_template().launch_template_name(NONE)
         );
     }
     if makes_group {
@@ -82,29 +128,86 @@ pub async fn permissions(ec2: &Client, template: &Template, makes_group: bool) -
         may!(
             "CreateSecurityGroup",
             ec2.create_security_group()
-                .group_name("vmpool-none")
+                .group_name(NONE)
                 .description("never made")
         );
-        if let Some(group) = group() {
-            let from = UserIdGroupPair::builder().group_id(&group).build();
-            let rule = IpPermission::builder()
-                .ip_protocol("tcp")
-                .from_port(1)
-                .to_port(1)
-                .user_id_group_pairs(from);
-            may!(
-                "AuthorizeSecurityGroupIngress",
-                ec2.authorize_security_group_ingress()
-                    .group_id(group)
-                    .ip_permissions(rule.build())
-            );
-        }
+        let range = IpRange::builder().cidr_ip("127.0.0.1/32").build();
+        let rule = IpPermission::builder()
+            .ip_protocol("tcp")
+            .from_port(1)
+            .to_port(1)
+            .ip_ranges(range);
+        may!(
+            "AuthorizeSecurityGroupIngress",
+            ec2.authorize_security_group_ingress()
+                .group_id(NO_GROUP)
+                .ip_permissions(rule.build())
+        );
     }
     if sleeps {
         may!("StopInstances", ec2.stop_instances().instance_ids(NOBODY));
         may!("StartInstances", ec2.start_instances().instance_ids(NOBODY));
     }
     found
+}
+
+/// The description of a fleet's machines, that is never made.
+fn new_template(ec2: &Client, template: &Template) -> CreateLaunchTemplateFluentBuilder {
+    let data = RequestLaunchTemplateData::builder().image_id(&template.image);
+    ec2.create_launch_template()
+        .launch_template_name(NONE)
+        .launch_template_data(data.build())
+}
+
+/// A fleet of one machine, by a template that is not there.
+fn fleet(ec2: &Client) -> CreateFleetFluentBuilder {
+    let template = FleetLaunchTemplateSpecificationRequest::builder()
+        .launch_template_name(NONE)
+        .version("1");
+    let config = FleetLaunchTemplateConfigRequest::builder();
+    let config = config.launch_template_specification(template.build());
+    let capacity = TargetCapacitySpecificationRequest::builder().total_target_capacity(1);
+    ec2.create_fleet()
+        .r#type(FleetType::Instant)
+        .launch_template_configs(config.build())
+        .target_capacity_specification(capacity.build())
+}
+
+/// What spot machines cost now, where that decides.
+pub async fn spot_prices(account: &Ec2Account, template: &Template) -> Option<Finding> {
+    const CHECK: &str = "spot prices";
+    if !template.by_price(Market::Spot) {
+        return None;
+    }
+    let table = match prices::read(account, &template.types).await {
+        Ok(table) => table,
+        Err(error) => {
+            let said = told_of(&error);
+            let said = format!("{said}: places keep the pool file's order");
+            return Some(Finding::unknown(CHECK, said));
+        }
+    };
+    let anywhere = [Zone::default()];
+    let zones = if template.zones.is_empty() {
+        &anywhere[..]
+    } else {
+        &template.zones
+    };
+    let mut told = Vec::new();
+    for kind in &template.types {
+        for zone in zones {
+            let place = [kind, " in ", zone.key()].concat();
+            let place = place.trim_end_matches(" in ").to_owned();
+            told.push((table.of(kind, zone), place));
+        }
+    }
+    told.sort_by(|(a, _), (b, _)| cheaper(*a, *b));
+    let told = told.iter().map(|(price, place)| match price {
+        Some(price) => format!("{place} {price}"),
+        None => format!("{place} not told"),
+    });
+    let told: Vec<_> = told.collect();
+    Some(Finding::new(CHECK, Ok(told.join(", "))))
 }
 
 /// A launch of one machine, with all that the file says of it, and its tags.
@@ -258,7 +361,10 @@ fn told<E>(error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let failure = failed("ask EC2", error);
-    let source = std::error::Error::source(&failure);
+    told_of(&failed("ask EC2", error))
+}
+
+fn told_of(failure: &ProviderError) -> String {
+    let source = std::error::Error::source(failure);
     source.map_or_else(|| failure.to_string(), ToString::to_string)
 }

@@ -17,6 +17,7 @@
 //! The SDK's own retries are off: the account retries, with one budget for all.
 
 pub mod account;
+pub mod bundle;
 mod calls;
 pub mod checkup;
 mod failure;
@@ -24,6 +25,7 @@ mod fleet;
 pub mod image;
 mod launch;
 mod listing;
+pub mod prices;
 mod provider;
 mod request;
 mod run;

@@ -35,6 +35,9 @@ impl Ec2Provider {
         if places.len() > 1 {
             account.makes_templates();
         }
+        if template.by_price(Market::Spot) {
+            account.prices().watch(&template.types);
+        }
         let capabilities = Capabilities {
             max_batch: template.user_data.batch(MAX_BATCH),
             suspend: template.machine.hibernate,
@@ -58,7 +61,9 @@ impl Provider for Ec2Provider {
     }
 
     fn render(&self, draft: &OrderDraft<'_>) -> Result<SecretBytes, ProviderError> {
-        Request::new(&self.template, draft)?.to_bytes()
+        let account = &self.account;
+        let prices = || account.prices().at(account.clock().now());
+        Request::new(&self.template, draft, prices)?.to_bytes()
     }
 
     async fn launch(&self, order: &LaunchOrder) -> LaunchOutcome {
@@ -67,7 +72,12 @@ impl Provider for Ec2Provider {
 
     async fn list(&self, owner: &Owner) -> Result<Listing, ProviderError> {
         let network = &self.template.machine.network;
-        let listing = listing::list(&self.account, owner, network).await?;
+        // Nothing that a listing decides waits for prices.
+        let (listing, ()) = tokio::join!(
+            listing::list(&self.account, owner, network),
+            self.account.refresh_prices(),
+        );
+        let listing = listing?;
         if self.account.reaps_now() {
             fleet::reap(&self.account, owner).await;
         }

@@ -4,11 +4,14 @@
 //! A later version must still read these bytes, so fields are only ever added,
 //! with defaults.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use vmpool_core::{
     ErrorKind, LaunchOrder, Market, OrderDraft, Place, ProviderError, SecretBytes, Tags,
 };
 
+use crate::prices::{Price, Table, cheaper};
 use crate::template::{Machine, Preference, Template, Zone};
 
 /// The launch of one order.
@@ -35,13 +38,20 @@ pub(crate) struct Request {
     /// that are sent again as they were.
     #[serde(default)]
     pub(crate) tags_reach: bool,
+    /// Why the offers are in the pool file's order, where prices should have
+    /// ordered them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unpriced: Option<String>,
 }
 
 /// A place where a machine may be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Offer {
     pub(crate) machine_type: String,
     pub(crate) zone: Zone,
+    /// What a machine costs there, where that counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) price: Option<Price>,
 }
 
 /// [`Market`] in writing.
@@ -54,7 +64,12 @@ enum MarketForm {
 
 impl Request {
     /// The launch of `draft`, in the first market that has a place left.
-    pub(crate) fn new(template: &Template, draft: &OrderDraft<'_>) -> Result<Self, ProviderError> {
+    /// `prices` are asked for where they order its places.
+    pub(crate) fn new(
+        template: &Template,
+        draft: &OrderDraft<'_>,
+        prices: impl FnOnce() -> Result<Arc<Table>, String>,
+    ) -> Result<Self, ProviderError> {
         let mut places = template.places();
         places.retain(|place| !draft.avoid.contains(place));
         let Some(market) = places.first().map(|place| place.market) else {
@@ -65,17 +80,27 @@ impl Request {
         let offers = offers.map(|place| Offer {
             machine_type: place.machine_type.to_string(),
             zone: template.zone(&place.zone).cloned().unwrap_or_default(),
+            price: None,
         });
+        let mut offers: Vec<_> = offers.collect();
+        let mut unpriced = None;
+        if template.by_price(market) {
+            match prices() {
+                Ok(prices) => order_by_price(&mut offers, &prices),
+                Err(why) => unpriced = Some(why),
+            }
+        }
         Ok(Self {
             tags: draft.tags.clone(),
             count: draft.count,
             image: template.image.clone(),
             machine: template.machine.clone(),
-            offers: offers.collect(),
+            offers,
             market,
             preference: template.preference,
             user_data: template.user_data.render(draft)?,
             tags_reach: true,
+            unpriced,
         })
     }
 
@@ -118,15 +143,32 @@ impl Request {
         }
     }
 
-    /// For messages: `launch 3 t3.large in eu-west-1a`.
+    /// For messages: `launch 3 t3.large in eu-west-1a (spot) at $0.0301/h`.
     pub(crate) fn attempted(&self) -> String {
         let places: Vec<_> = self
             .offers
             .iter()
-            .map(|offer| self.place(offer).to_string())
+            .map(|offer| match offer.price {
+                Some(price) => format!("{} at {price}", self.place(offer)),
+                None => self.place(offer).to_string(),
+            })
             .collect();
-        format!("launch {} {}", self.count, places.join(" or "))
+        let text = format!("launch {} {}", self.count, places.join(" or "));
+        match &self.unpriced {
+            Some(why) => {
+                format!("{text} (in the pool file's order, prices are not known: {why})")
+            }
+            None => text,
+        }
     }
+}
+
+/// The cheapest first; those without a price come last, as they stood.
+fn order_by_price(offers: &mut [Offer], prices: &Table) {
+    for offer in offers.iter_mut() {
+        offer.price = prices.of(&offer.machine_type, &offer.zone);
+    }
+    offers.sort_by(|a, b| cheaper(a.price, b.price));
 }
 
 /// The bytes are of another order.

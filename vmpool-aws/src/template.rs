@@ -154,6 +154,14 @@ impl Template {
         places
     }
 
+    /// Its places in `market` are ordered by their prices. Those of on-demand
+    /// machines are not in EC2's API.
+    pub(crate) fn by_price(&self, market: Market) -> bool {
+        market == Market::Spot
+            && self.preference == Preference::Cheapest
+            && self.markets.each().contains(&market)
+    }
+
     /// Machines of another template have another. Their order, and when it was
     /// made, does not count.
     pub(crate) fn fingerprint(&self) -> String {

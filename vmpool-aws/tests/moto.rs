@@ -84,6 +84,12 @@ async fn prepared(site: &Site, said: &mut Answers) -> String {
     let parameter = ImageName::of("resolve:ssm:/no/such", Vec::new());
     let parameter = parameter.find(&site.ec2(), &site.ssm()).await;
     said.insert("an unknown parameter", outcome(&parameter));
+    let types = ["m5.large".to_owned(), "c5.large".to_owned()];
+    let prices = vmpool_aws::prices::read(&site.account(), &types).await;
+    said.insert("spot prices", outcome(&prices));
+    let zone = &zones("a")[0];
+    let price = prices.ok().and_then(|prices| prices.of("m5.large", zone));
+    said.insert("the price of one place", price.is_some().to_string());
     let admits = Admits {
         owner: "ci".into(),
         port: 9079,

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use crate::agent::{self, Agent};
-use crate::parts::{cargo_command, workspace};
+use crate::parts::{self, command, workspace};
 use crate::programs::AMD64;
 
 /// Measures, and writes docs/benchmarks.md and its picture.
@@ -11,18 +11,14 @@ pub(crate) fn run() -> Result<()> {
     agent::build(Agent::SHIPPED, &[AMD64])?;
     let agent = Agent::SHIPPED.file(AMD64);
     let agent_size = agent::size(&agent)?;
-    let args = [
-        "run",
-        "--release",
-        "--locked",
-        "--quiet",
-        "-p",
-        "benches",
-        "--",
-        "--markdown",
-    ];
-    let output = cargo_command(&args)
+    // Together, so that what both need is built once.
+    let programs = ["build", "--release", "--locked", "--workspace"];
+    let programs = [&programs[..], &["--bin", "vmpool", "--bin", "benches"]].concat();
+    parts::cargo(&programs)?;
+    let release = parts::target().join("release");
+    let output = command(&release.join("benches").to_string_lossy(), &["--markdown"])
         .env("VMPOOL_AGENT", &agent)
+        .env("VMPOOL_PROGRAM", release.join("vmpool"))
         .env("VMPOOL_PLOT", workspace().join("docs").join("latency.svg"))
         .env("VMPOOL_AGENT_SIZE", agent_size.to_string())
         .stderr(std::process::Stdio::inherit())

@@ -1,5 +1,7 @@
 //! Instance types: what they have, where they are offered, what they cost.
 
+use std::collections::BTreeMap;
+
 /// What a processor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
@@ -38,6 +40,9 @@ pub struct InstanceType {
     pub hibernates: bool,
     /// Zones, by their last letter, that don't offer it.
     pub absent_from: Vec<char>,
+    /// Spot prices an hour in millionths of a dollar, by zone, where they are
+    /// not the usual ones.
+    pub spot_prices: BTreeMap<String, u64>,
 }
 
 impl InstanceType {
@@ -57,8 +62,11 @@ impl InstanceType {
     }
 
     /// The spot price an hour in a zone, in millionths of a dollar: near a
-    /// third of on-demand, another one in each zone.
+    /// third of on-demand, another one in each zone, unless set.
     pub fn spot_price(&self, zone: &str) -> u64 {
+        if let Some(price) = self.spot_prices.get(zone) {
+            return *price;
+        }
         let letter = zone.bytes().last().unwrap_or(b'a');
         let percent = 30 + u64::from(letter.wrapping_sub(b'a') % 6) * 3;
         self.price * percent / 100
@@ -127,6 +135,7 @@ pub(super) fn types() -> Vec<InstanceType> {
                 } else {
                     Vec::new()
                 },
+                spot_prices: BTreeMap::new(),
             },
         );
     // One of the older kind, so that what Xen can't do can be met.
@@ -139,6 +148,7 @@ pub(super) fn types() -> Vec<InstanceType> {
         nitro: false,
         hibernates: true,
         absent_from: Vec::new(),
+        spot_prices: BTreeMap::new(),
     };
     nitro.chain([xen]).collect()
 }

@@ -12,8 +12,6 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 use vmpool_aws::checkup::Finding;
 
-use super::finding;
-
 /// An address that has not answered by then counts as wrong.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -23,7 +21,7 @@ pub(super) async fn downloads(urls: &[String]) -> Vec<Finding> {
     if urls.is_empty() {
         let said = "the environment names none (DRONE_LITE_ENGINE_PATH): the image has the agent, \
                     or the runner offers it (--agents)";
-        return vec![finding("agent download", Ok(said.to_owned()))];
+        return vec![Finding::new("agent download", Ok(said.to_owned()))];
     }
     let mut found = Vec::with_capacity(urls.len());
     for url in urls {
@@ -34,7 +32,7 @@ pub(super) async fn downloads(urls: &[String]) -> Vec<Finding> {
             Ok(Err(error)) => Err(format!("{error:#}: mend DRONE_LITE_ENGINE_PATH")),
             Err(_) => Err(format!("no answer within {PATIENCE:?}")),
         };
-        found.push(finding(&format!("agent download {url}"), result));
+        found.push(Finding::new(format!("agent download {url}"), result));
     }
     found
 }

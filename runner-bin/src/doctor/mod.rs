@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use nix::sys::resource::{Resource, getrlimit};
-use vmpool_aws::checkup::Finding;
+use vmpool_aws::checkup::{Finding, Verdict};
 use vmpool_pipeline::{PoolSpec, Source};
 
 use crate::exit::{Exit, Stopped};
@@ -60,7 +60,7 @@ pub(crate) async fn doctor(args: &DoctorArgs) -> Result<Exit, Stopped> {
         told::text(&examined)
     })?;
     let mut found = examined.iter().flat_map(|examined| &examined.found);
-    Ok(if found.all(|finding| finding.result.is_ok()) {
+    Ok(if found.all(|finding| finding.verdict != Verdict::Wrong) {
         Exit::Success
     } else {
         Exit::Failed
@@ -72,13 +72,13 @@ async fn examine(pool: &PoolSpec) -> Vec<Finding> {
         Source::Local(_) => {
             let place = pools::reaper(pool).await;
             vec![
-                finding(
+                Finding::new(
                     "directory",
                     place
                         .map(|_| "it is this user's, and can be written".to_owned())
                         .map_err(|error| format!("{error:#}: mend spec.root")),
                 ),
-                finding("open files", open_files(pool.limit)),
+                Finding::new("open files", open_files(pool.limit)),
             ]
         }
         Source::Amazon(spec) => {
@@ -86,13 +86,6 @@ async fn examine(pool: &PoolSpec) -> Vec<Finding> {
             found.extend(agents::downloads(&urls).await);
             found
         }
-    }
-}
-
-fn finding(check: &str, result: Result<String, String>) -> Finding {
-    Finding {
-        check: check.to_owned(),
-        result,
     }
 }
 

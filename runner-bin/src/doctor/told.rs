@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
+use vmpool_aws::checkup::Verdict;
+
 use super::Examined;
 use crate::screen::printable;
 
@@ -12,19 +14,25 @@ pub(super) fn text(examined: &[Examined]) -> String {
     let mut text = String::new();
     for Examined { pool, found } in examined {
         for finding in found {
-            let (word, said) = match &finding.result {
-                Ok(said) => ("ok", said),
-                Err(said) => ("wrong", said),
-            };
-            let (pool, check, said) = (printable(pool), &finding.check, printable(said));
+            let word = word(finding.verdict);
+            let (pool, check, said) = (printable(pool), &finding.check, printable(&finding.said));
             // Writing to a text can't fail.
-            let _ = writeln!(text, "{word:5}  {pool}: {check}: {said}");
+            let _ = writeln!(text, "{word:7}  {pool}: {check}: {said}");
         }
     }
     text
 }
 
-/// `{"pools": [{"pool", "checks": [{"check", "ok", "said"}]}]}`
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fine => "ok",
+        Verdict::Wrong => "wrong",
+        Verdict::Unknown => "unknown",
+    }
+}
+
+/// `{"pools": [{"pool", "checks": [{"check", "ok", "verdict", "said"}]}]}`. Only
+/// what is wrong is not `ok`.
 pub(super) fn json(examined: &[Examined]) -> String {
     let pools: Vec<_> = examined
         .iter()
@@ -32,8 +40,12 @@ pub(super) fn json(examined: &[Examined]) -> String {
             let checks: Vec<_> = found
                 .iter()
                 .map(|finding| {
-                    let (Ok(said) | Err(said)) = &finding.result;
-                    json!({"check": finding.check, "ok": finding.result.is_ok(), "said": said})
+                    json!({
+                        "check": finding.check,
+                        "ok": finding.verdict != Verdict::Wrong,
+                        "verdict": word(finding.verdict),
+                        "said": finding.said,
+                    })
                 })
                 .collect();
             json!({"pool": pool, "checks": checks})

@@ -32,7 +32,8 @@ fn vmpool() -> Command {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p13_a_missing_permission_is_told_by_its_name_before_a_machine_is_launched() {
-    let cloud = Cloud::with("us-east-1", 1, 3, "").await;
+    let keys = "    size_alt: m5.large\n    market_type: spot\n    prefer: cheapest\n";
+    let cloud = Cloud::with("us-east-1", 1, 3, keys).await;
     let ask = |json| {
         let mut command = vmpool();
         command
@@ -49,22 +50,39 @@ async fn p13_a_missing_permission_is_told_by_its_name_before_a_machine_is_launch
         "types",
         "ec2:RunInstances",
         "ec2:TerminateInstances",
+        "ec2:CreateFleet",
+        "ec2:CreateLaunchTemplate",
+        "ec2:AuthorizeSecurityGroupIngress",
+        "spot prices: m6i.large $0.0288/h, m5.large $0.0288/h",
     ] {
         assert!(
-            said.contains(&format!("ok     linux: {check}")),
+            said.contains(&format!("ok       linux: {check}")),
             "{check}: {said}"
         );
     }
+    let unknown = "unknown  linux: quota: see that Service Quotas";
+    assert!(said.contains(unknown), "{said}");
     let policy = Policy::all_but(["ec2:TerminateInstances"]);
     cloud.fake.control().policy(KEY, policy);
     let (code, said) = ask(false);
     assert_eq!(code, Some(1), "{said}");
-    let wrong = "wrong  linux: ec2:TerminateInstances: not allowed: add ec2:TerminateInstances";
+    let wrong = "wrong    linux: ec2:TerminateInstances: not allowed: add ec2:TerminateInstances";
     assert!(said.contains(wrong), "{said}");
     assert_eq!(said.matches("wrong ").count(), 1, "{said}");
     let (_, said) = ask(true);
     let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
-    assert_eq!(told["pools"][0]["checks"][0]["ok"], true, "{said}");
+    let checks = told["pools"][0]["checks"].as_array().expect("checks");
+    assert_eq!(checks[0]["verdict"], "ok", "{said}");
+    let quota = checks.iter().find(|check| check["check"] == "quota");
+    assert_eq!(quota.expect("told")["verdict"], "unknown", "{said}");
+    let file = std::fs::read_to_string(cloud.site.path().join("pool.yml")).expect("the pool file");
+    let file = file.replace(", allow_from: [10.0.0.0/8]", "");
+    cloud.site.pool_file(&file);
+    let (code, said) = ask(false);
+    assert_eq!(code, Some(1), "{said}");
+    let wrong = "wrong    linux: route to the agents: no security group is named, and nobody is";
+    assert!(said.contains(wrong), "{said}");
+    assert!(!said.contains("ec2:CreateSecurityGroup"), "{said}");
     assert_eq!(cloud.alive(), Vec::<String>::new());
     cloud.end().await;
 }
@@ -77,6 +95,6 @@ fn p13_a_local_pool_whose_directory_is_another_users_is_told_so() {
     site.pool_file("instances: [{name: linux, type: local, spec: {root: /proc/nowhere}}]");
     let (code, said) = doctor(&mut vmpool(), &site, false);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("wrong  linux: directory: "), "{said}");
+    assert!(said.contains("wrong    linux: directory: "), "{said}");
     assert!(said.contains("mend spec.root"), "{said}");
 }

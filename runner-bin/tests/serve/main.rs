@@ -12,6 +12,7 @@ mod incumbent;
 mod input;
 mod lost;
 mod peers;
+mod proxy;
 mod reload;
 mod restarts;
 #[path = "../site/support.rs"]

@@ -7,5 +7,6 @@ mod listing;
 mod policy;
 mod pool;
 mod preparing;
+mod prices;
 mod support;
 mod templates;

@@ -45,7 +45,7 @@ impl Site {
         let login = Login {
             keys: Some(keys("AKIAFAKE", "secret", None)),
             region: Some(REGION.to_owned()),
-            role: None,
+            ..Login::default()
         };
         let config = login.connect().await.into_builder();
         let config = config.endpoint_url(fake.url()).build();
@@ -66,9 +66,13 @@ impl Site {
     }
 
     pub(crate) fn provider(&self, template: Template) -> Ec2Provider {
+        Ec2Provider::new(&self.account(), template)
+    }
+
+    /// The account, with a budget of its own.
+    pub(crate) fn account(&self) -> Ec2Account {
         let budget = Account::new(AccountConfig::ec2("test"));
-        let account = Ec2Account::new(&self.config, budget, vmpool_core::Clock::system());
-        Ec2Provider::new(&account, template)
+        Ec2Account::new(&self.config, budget, vmpool_core::Clock::system())
     }
 
     /// How often EC2 was asked to do `action`.

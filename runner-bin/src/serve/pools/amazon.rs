@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use vmpool_aws::account::{Login, Role, keys};
+use vmpool_aws::bundle::{BundleError, CaBundle};
 use vmpool_aws::user_data::UserData;
 use vmpool_aws::{
     Disk, Ec2Account, Ec2Provider, Machine, Markets, Network, Preference, Template, Zone,
@@ -53,7 +54,7 @@ impl Amazon {
         agents: Option<&Offered>,
     ) -> anyhow::Result<(Ec2Provider, Account)> {
         let user_data = user_data(pool, spec, agents)?;
-        let account = self.account(&spec.account).await;
+        let account = self.account(&spec.account).await?;
         let name = &account.budget().config().name;
         let question = Question::of(spec, name, owner, PORT);
         let found = self.answers.ask(&pool.name, question, &account).await?;
@@ -67,51 +68,55 @@ impl Amazon {
         let network = &mut template.machine.network;
         network.security_groups.extend(found.security_group);
         template.user_data = user_data;
-        let budget = account.budget().clone();
-        Ok((Ec2Provider::new(&account, template), budget))
+        let provider = Ec2Provider::new(&account, template);
+        // The first launch goes by prices too, if they come soon.
+        account.refresh_prices().await;
+        Ok((provider, account.budget().clone()))
     }
 
     /// The account of a pool, connected once.
-    async fn account(&mut self, account: &AmazonAccount) -> Ec2Account {
+    async fn account(&mut self, account: &AmazonAccount) -> anyhow::Result<Ec2Account> {
         let keys = account.keys.as_ref().map_or("", |keys| &keys.id);
         let role = account.role_arn.as_deref().unwrap_or_default();
         let named = |region: &str| [region, keys, role].join(" ").trim().to_owned();
         if let Some(region) = &account.region
             && let Some(known) = self.accounts.get(&named(region))
         {
-            return known.clone();
+            return Ok(known.clone());
         }
-        let config = login(account).connect().await;
+        let config = login(account)?.connect().await;
         let region = config.region().map(ToString::to_string).unwrap_or_default();
         let name = named(&region);
         let known = self.accounts.entry(name.clone());
-        known
-            .or_insert_with(|| {
-                let budget = Account::new(AccountConfig::ec2(name));
-                Ec2Account::new(&config, budget, Clock::system())
-            })
-            .clone()
+        let known = known.or_insert_with(|| {
+            let budget = Account::new(AccountConfig::ec2(name));
+            Ec2Account::new(&config, budget, Clock::system())
+        });
+        Ok(known.clone())
     }
 }
 
 /// What lists and ends a pool's machines.
-pub(super) async fn reaper(pool: &PoolSpec, spec: &AmazonSpec) -> Ec2Provider {
-    let config = login(&spec.account).connect().await;
+pub(super) async fn reaper(pool: &PoolSpec, spec: &AmazonSpec) -> anyhow::Result<Ec2Provider> {
+    let config = login(&spec.account)?.connect().await;
     let budget = Account::new(AccountConfig::ec2(""));
     let account = Ec2Account::new(&config, budget, Clock::system());
-    Ec2Provider::new(&account, template(pool, spec))
+    Ok(Ec2Provider::new(&account, template(pool, spec)))
 }
 
-pub(super) fn login(account: &AmazonAccount) -> Login {
+/// # Errors
+/// The environment names a bundle of authorities that is none.
+pub(super) fn login(account: &AmazonAccount) -> Result<Login, BundleError> {
     let given = account.keys.as_ref();
-    Login {
+    Ok(Login {
         keys: given.map(|given| keys(&given.id, &given.secret, given.session.clone())),
         region: account.region.clone(),
         role: account.role_arn.clone().map(|arn| Role {
             arn,
             external_id: account.external_id.clone(),
         }),
-    }
+        bundle: CaBundle::of_environment()?,
+    })
 }
 
 /// All of the template that the file tells.

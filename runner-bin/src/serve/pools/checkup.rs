@@ -1,9 +1,12 @@
 //! All that can be said of an EC2 pool before a machine of it is launched.
 
-use vmpool_aws::checkup::{Finding, credentials, permissions, security_groups, subnets};
+use vmpool_aws::checkup::{
+    Finding, Verdict, credentials, permissions, security_groups, spot_prices, subnets,
+};
 use vmpool_aws::image::ImageName;
-use vmpool_aws::{ec2, ssm};
-use vmpool_core::ProviderError;
+use vmpool_aws::{Ec2Account, ec2, ssm};
+use vmpool_core::account::{Account, AccountConfig};
+use vmpool_core::{Clock, ProviderError};
 use vmpool_pipeline::{AmazonSpec, PoolSpec};
 
 use super::amazon::{login, template};
@@ -11,14 +14,21 @@ use super::start_up::agent;
 
 /// What was found, and where machines of the pool would download their agent.
 pub(crate) async fn check_up(pool: &PoolSpec, spec: &AmazonSpec) -> (Vec<Finding>, Vec<String>) {
-    let config = login(&spec.account).connect().await;
     let urls = agent(&pool.platform.arch, None).urls;
+    let login = match login(&spec.account) {
+        Ok(login) => login,
+        Err(error) => {
+            let said = format!("{:#}: mend AWS_CA_BUNDLE", anyhow::Error::new(error));
+            return (vec![Finding::new("certificates", Err(said))], urls);
+        }
+    };
+    let config = login.connect().await;
     let who = credentials(&config).await;
-    let is_known = who.result.is_ok();
+    let is_known = who.verdict == Verdict::Fine;
     let mut found = vec![who];
     if config.region().is_none() {
         let said = "none is known: set spec.account.region, or AWS_REGION";
-        found.push(of("region", Err(said.to_owned())));
+        found.push(Finding::new("region", Err(said.to_owned())));
     }
     if found.len() > 1 || !is_known {
         // Whatever else is asked would fail for the same reason.
@@ -29,19 +39,23 @@ pub(crate) async fn check_up(pool: &PoolSpec, spec: &AmazonSpec) -> (Vec<Finding
     let image = ImageName::of(&spec.ami, spec.ami_owners.clone());
     match image.find(&ec2, &ssm).await {
         Ok(image) => {
-            found.push(of("image", Ok(image.id.clone())));
+            found.push(Finding::new("image", Ok(image.id.clone())));
             let fits = image.check_types(&ec2, &spec.sizes).await;
             let fits = fits.map(|()| spec.sizes.join(", "));
-            found.push(of("types", fits.map_err(|error| told(&error, "spec.size"))));
+            found.push(Finding::new(
+                "types",
+                fits.map_err(|error| told(&error, "spec.size")),
+            ));
             template.image = image.id;
         }
-        Err(error) => found.push(of("image", Err(told(&error, "spec.ami")))),
+        Err(error) => found.push(Finding::new("image", Err(told(&error, "spec.ami")))),
     }
     found.extend(subnets(&ec2, &template).await);
     found.extend(security_groups(&ec2, &template).await);
-    let makes_group = template.machine.network.security_groups.is_empty();
-    if makes_group {
-        let ranges = &spec.network.allow_from;
+    let names_none = template.machine.network.security_groups.is_empty();
+    let ranges = &spec.network.allow_from;
+    let makes_group = names_none && !ranges.is_empty();
+    if names_none {
         let result = if ranges.is_empty() {
             Err(
                 "no security group is named, and nobody is to be admitted: set \
@@ -51,25 +65,21 @@ pub(crate) async fn check_up(pool: &PoolSpec, spec: &AmazonSpec) -> (Vec<Finding
         } else {
             Ok(format!("a group is made that admits {}", ranges.join(", ")))
         };
-        found.push(of("route to the agents", result));
+        found.push(Finding::new("route to the agents", result));
     }
     if !template.image.is_empty() {
         found.extend(permissions(&ec2, &template, makes_group).await);
     }
+    let account = Account::new(AccountConfig::ec2(""));
+    let account = Ec2Account::new(&config, account, Clock::system());
+    found.extend(spot_prices(&account, &template).await);
     let quota = format!(
-        "not asked: see that Service Quotas gives this account the vCPUs of {} machines of {}",
+        "see that Service Quotas gives this account the vCPUs of {} machines of {}",
         pool.limit,
         spec.sizes.join(" or ")
     );
-    found.push(of("quota", Ok(quota)));
+    found.push(Finding::unknown("quota", quota));
     (found, urls)
-}
-
-fn of(check: &str, result: Result<String, String>) -> Finding {
-    Finding {
-        check: check.to_owned(),
-        result,
-    }
 }
 
 fn told(error: &ProviderError, key: &str) -> String {

@@ -206,7 +206,7 @@ fn is_like(one: &PoolSpec, other: &PoolSpec) -> bool {
 pub(crate) async fn reaper(pool: &PoolSpec) -> anyhow::Result<Arc<dyn Provider>> {
     Ok(match &pool.source {
         Source::Local(spec) => Arc::new(local::provider(spec, clocks(&pool.timing))?),
-        Source::Amazon(spec) => Arc::new(amazon::reaper(pool, spec).await),
+        Source::Amazon(spec) => Arc::new(amazon::reaper(pool, spec).await?),
     })
 }
 

@@ -66,7 +66,7 @@ impl World {
         let login = Login {
             keys: Some(keys(KEY, "secret", None)),
             region: Some(REGION.to_owned()),
-            role: None,
+            ..Login::default()
         };
         let account = login.connect().await.into_builder();
         let account = account.endpoint_url("http://ec2.fake");
