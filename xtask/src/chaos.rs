@@ -23,6 +23,10 @@ pub(crate) struct Chaos {
     /// How many at the same time.
     #[arg(long, default_value_t = 4)]
     lanes: u64,
+    /// Instead of rounds: so many builds, a hundred at once, on one runner that
+    /// is killed every few seconds.
+    #[arg(long, value_name = "BUILDS", conflicts_with_all = ["rounds", "journal", "aim", "lanes"])]
+    crowd: Option<u64>,
     /// Keep the directories of all rounds, not only of those that go wrong.
     #[arg(long)]
     keep: bool,
@@ -48,17 +52,18 @@ enum Aim {
 
 /// Plays them; fails where one breaks a promise.
 pub(crate) fn run(chaos: &Chaos) -> Result<()> {
-    let journal = match chaos.journal {
-        Journal::Sqlite => "on_sqlite",
-        Journal::Postgres => "on_postgres",
+    let tests = match (chaos.crowd, chaos.journal) {
+        (Some(_), _) => "a_crowd",
+        (None, Journal::Sqlite) => "on_sqlite",
+        (None, Journal::Postgres) => "on_postgres",
     };
     let aim = match chaos.aim {
         Aim::Everything => "everything",
         Aim::Agents => "agents",
         Aim::Holders => "holders",
     };
-    let mut args = vec!["test", "--locked", "-p", "runner-bin", "--test", "chaos"];
-    args.extend([journal, "--", "--nocapture"]);
+    let mut args = vec!["test", "--locked", "--workspace", "--test", "chaos"];
+    args.extend([tests, "--", "--nocapture"]);
     let mut command = cargo_command(&args);
     command
         .env("VMPOOL_CHAOS_ROUNDS", chaos.rounds.to_string())
@@ -66,5 +71,8 @@ pub(crate) fn run(chaos: &Chaos) -> Result<()> {
         .env("VMPOOL_CHAOS_AIM", aim)
         .env("VMPOOL_CHAOS_LANES", chaos.lanes.to_string())
         .env("VMPOOL_CHAOS_KEEP", chaos.keep.to_string());
+    if let Some(builds) = chaos.crowd {
+        command.env("VMPOOL_CHAOS_CROWD", builds.to_string());
+    }
     parts::run(&mut command)
 }

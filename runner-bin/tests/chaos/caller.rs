@@ -14,9 +14,6 @@ use super::script::StepPlan;
 use super::site::POOL;
 use super::support::{Answered, ask, step};
 
-/// A build ends within this time, whatever happens (P3).
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
-
 /// Between two tries.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -51,7 +48,8 @@ impl Caller {
         sleep_until(begun.into()).await;
         let mut end = BuildEnd::default();
         let asked = Instant::now();
-        if timeout(DEADLINE, self.build(&mut end)).await.is_err() {
+        let patience = self.round.schedule.patience;
+        if timeout(patience, self.build(&mut end)).await.is_err() {
             end.late = true;
         }
         end.at = Clock::system().now();

@@ -27,6 +27,9 @@ const LANES: &str = "VMPOOL_CHAOS_LANES";
 /// Which processes of machines are killed.
 const AIM: &str = "VMPOOL_CHAOS_AIM";
 
+/// How many builds a crowd has.
+const CROWD: &str = "VMPOOL_CHAOS_CROWD";
+
 /// Whether the directories of good rounds are kept, too.
 const KEEP: &str = "VMPOOL_CHAOS_KEEP";
 
@@ -66,6 +69,25 @@ pub(crate) fn run(journal: JournalKind, usually: u64) {
         summary.bad
     });
     assert!(bad.is_empty(), "seeds of rounds that went wrong: {bad:?}");
+}
+
+/// One round of many builds at once, whose runner is killed every few seconds.
+///
+/// # Panics
+/// A promise was broken, or a build did not end well.
+pub(crate) fn crowd(usually: u32, at_once: u32) {
+    let builds: u32 = setting(CROWD, usually);
+    let schedule = Schedule::crowd(setting(SEED, 1), builds, at_once);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let report = runtime.block_on(round::play(schedule, None, setting(KEEP, false)));
+    tell("1/1", JournalKind::Sqlite, &report);
+    println!(
+        "  again: cargo xtask chaos --crowd {builds} --seed {}",
+        report.seed
+    );
+    assert!(report.violations.is_empty(), "see above");
+    assert_eq!(report.well, report.builds, "builds that ended well");
+    assert!(report.tally.runners_killed > 0, "the runner lived on");
 }
 
 /// A lane: one round after the other, on one server.

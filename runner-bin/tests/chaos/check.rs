@@ -5,7 +5,7 @@ use std::time::Duration;
 use vmpool_core::journal::{Journal, StageRecord};
 use vmpool_core::{PoolName, StageId, StepStatus};
 
-use super::caller::{BuildEnd, DEADLINE};
+use super::caller::BuildEnd;
 use super::chronicle::Harmed;
 use super::round::Round;
 use super::schedule::{BuildPlan, Part};
@@ -136,7 +136,8 @@ impl BuildEnd {
 impl Build<'_> {
     fn check(&self) {
         if self.end.late {
-            self.wrong(format_args!("P3: not over after {DEADLINE:?}"));
+            let patience = self.round.schedule.patience;
+            self.wrong(format_args!("P3: not over after {patience:?}"));
         }
         self.check_machine();
         if let Some(told) = &self.end.told {

@@ -24,6 +24,11 @@ mod support;
 use schedule::JournalKind;
 
 #[test]
+fn p1_to_p10_a_crowd_of_builds_ends_well_while_its_runner_is_killed_again_and_again() {
+    campaign::crowd(100, 100);
+}
+
+#[test]
 fn p1_to_p10_hold_on_sqlite_whoever_is_killed() {
     campaign::run(JournalKind::Sqlite, 8);
 }

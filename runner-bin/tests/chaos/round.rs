@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -93,14 +94,21 @@ impl Round {
             let course = database.course(self.schedule.database.clone(), self.chronicle.clone());
             blows.spawn(course);
         }
-        let mut builds = JoinSet::new();
+        let (mut builds, turns) = (
+            JoinSet::new(),
+            Arc::new(Semaphore::new(self.schedule.at_once)),
+        );
         for (n, plan) in self.schedule.builds.iter().enumerate() {
             let caller = Caller {
                 round: self.clone(),
                 plan: plan.clone(),
                 first: n,
             };
-            builds.spawn(caller.run());
+            let turns = turns.clone();
+            builds.spawn(async move {
+                let _turn = turns.acquire().await.expect("it is never closed");
+                caller.run().await
+            });
         }
         let ends = builds.join_all().await;
         blows.join_all().await;

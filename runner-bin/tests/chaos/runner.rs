@@ -49,7 +49,11 @@ impl Runner {
     ) -> Self {
         let begun = Instant::from_std(self.round.chronicle.begun());
         for blow in blows {
-            self.keep_up(sleep_until(begun + blow.at)).await;
+            // Builds that are over before all has fallen have seen enough.
+            let due = calm.run_until_cancelled(sleep_until(begun + blow.at));
+            if self.keep_up(due).await.is_none() {
+                return self;
+            }
             self.suffer(blow.what).await;
         }
         self.keep_up(calm.cancelled()).await;
@@ -57,11 +61,11 @@ impl Runner {
     }
 
     /// Starts it again whenever it ends by itself.
-    async fn keep_up(&mut self, until: impl Future<Output = ()>) {
+    async fn keep_up<T>(&mut self, until: impl Future<Output = T>) -> T {
         let mut until = std::pin::pin!(until);
         loop {
             tokio::select! {
-                () = &mut until => return,
+                done = &mut until => return done,
                 ended = self.child.wait() => {
                     self.ended_by_itself(ended.expect("wait for a child"));
                     sleep(AGAIN_AFTER).await;

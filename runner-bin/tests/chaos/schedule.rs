@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use fastrand::Rng;
+use tokio::sync::Semaphore;
 
 use super::script::{Pace, StepPlan};
 
@@ -52,6 +53,10 @@ pub(crate) struct Schedule {
     /// Machines that there may be.
     pub(crate) limit: u32,
     pub(crate) builds: Vec<BuildPlan>,
+    /// How many of them go on at the same time.
+    pub(crate) at_once: usize,
+    /// A build is over within this time, whatever happens (P3).
+    pub(crate) patience: Duration,
     /// What is done to each runner.
     pub(crate) runners: Vec<Vec<Blow<RunnerHarm>>>,
     pub(crate) machines: Vec<Blow<MachineHarm>>,
@@ -114,6 +119,15 @@ pub(crate) enum DatabaseHarm {
     Freeze(Duration),
 }
 
+/// For a build among few.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// For a build of a crowd, whose hundred machines boot on this one host.
+const CROWDED: Duration = Duration::from_mins(10);
+
+/// Blows fall on the runner of a crowd for no longer than this, far beyond its end.
+const LONGEST_CROWD: Duration = Duration::from_mins(60);
+
 /// Within this time all blows fall.
 const STORMY: Duration = Duration::from_secs(8);
 
@@ -160,9 +174,41 @@ impl Schedule {
             warm,
             limit,
             builds,
+            at_once: Semaphore::MAX_PERMITS,
+            patience: PATIENCE,
             runners,
             machines,
             database,
+        }
+    }
+
+    /// Many builds, `at_once` of them at any time, on a runner that is killed
+    /// every few seconds. Nothing else is: all of them must end well.
+    pub(crate) fn crowd(seed: u64, builds: u32, at_once: u32) -> Self {
+        let mut dice = Rng::with_seed(seed);
+        let builds = (1..=builds).map(|n| BuildPlan {
+            at: Duration::ZERO,
+            ..BuildPlan::draw(&mut dice, n)
+        });
+        let builds = builds.collect();
+        let mut kills = Vec::new();
+        let mut at = Duration::ZERO;
+        while at < LONGEST_CROWD {
+            at += span(&mut dice, 2000, 6000);
+            let what = RunnerHarm::Kill(span(&mut dice, 0, 500));
+            kills.push(Blow { at, what });
+        }
+        Self {
+            seed,
+            journal: JournalKind::Sqlite,
+            warm: at_once / 4,
+            limit: at_once,
+            builds,
+            at_once: usize::try_from(at_once).expect("a number of builds"),
+            patience: CROWDED,
+            runners: vec![kills],
+            machines: Vec::new(),
+            database: Vec::new(),
         }
     }
 }
