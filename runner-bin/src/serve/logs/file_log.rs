@@ -4,16 +4,17 @@
 //! from two processes during an upgrade, change nothing.
 //!
 //! What is durable is what `fdatasync` has returned for; it is called for each
-//! [`SYNC_EVERY`] bytes and when it is asked for. A file that is opened again
-//! is durable up to its length once it has been synced: the file systems that
-//! this is for (ext4, XFS, btrfs) never show a length whose bytes were not
-//! written.
+//! [`SYNC_EVERY`] bytes and when it is asked for. The file's name is made durable
+//! with its first bytes: a step that prints nothing waits for no disk. A file
+//! that is opened again is durable up to its length once it has been synced: the
+//! file systems that this is for (ext4, XFS, btrfs) never show a length whose
+//! bytes were not written.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -33,6 +34,8 @@ pub(super) struct FileLog {
     written: u64,
     /// Up to where it is durable; never beyond `written`.
     durable: u64,
+    /// The file, while its name may not be durable.
+    fresh: Option<PathBuf>,
     /// Those who read it meanwhile.
     grows: Arc<Grows>,
 }
@@ -53,18 +56,15 @@ impl FileLog {
             .mode(0o600)
             .open(path)?;
         let length = file.metadata()?.len();
-        if length == 0 {
-            // Perhaps it was just made: its name must be durable, too.
-            for directory in directory.ancestors().take(2) {
-                File::open(directory)?.sync_all()?;
-            }
-        } else {
-            file.sync_data()?;
+        if length > 0 {
+            // Whoever wrote it may have been killed before it did this.
+            sync(&file, Some(path))?;
         }
         Ok(Self {
             file: Arc::new(file),
             written: length,
             durable: length,
+            fresh: (length == 0).then(|| path.to_owned()),
             grows,
         })
     }
@@ -73,16 +73,22 @@ impl FileLog {
     async fn append(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let (file, at) = (Arc::clone(&self.file), self.written);
         let end = at + bytes.len() as u64;
-        let sync = end - self.durable >= SYNC_EVERY;
+        let fresh = self.fresh.clone();
+        let is_due = end - self.durable >= SYNC_EVERY;
         spawn_blocking(move || {
             file.write_all_at(&bytes, at)?;
-            if sync { file.sync_data() } else { Ok(()) }
+            if is_due {
+                sync(&file, fresh.as_deref())
+            } else {
+                Ok(())
+            }
         })
         .await??;
         self.written = end;
         self.grows.tell();
-        if sync {
+        if is_due {
             self.durable = end;
+            self.fresh = None;
         }
         Ok(())
     }
@@ -90,8 +96,10 @@ impl FileLog {
     async fn synced(&mut self) -> io::Result<()> {
         if self.durable < self.written {
             let file = Arc::clone(&self.file);
-            spawn_blocking(move || file.sync_data()).await??;
+            let fresh = self.fresh.clone();
+            spawn_blocking(move || sync(&file, fresh.as_deref())).await??;
             self.durable = self.written;
+            self.fresh = None;
         }
         Ok(())
     }
@@ -103,6 +111,19 @@ impl FileLog {
             reason: reason.to_string(),
         }
     }
+}
+
+/// Makes what is written durable, and the name of a file that is fresh with that
+/// of its directory.
+fn sync(file: &File, fresh: Option<&Path>) -> io::Result<()> {
+    file.sync_data()?;
+    for directory in fresh
+        .into_iter()
+        .flat_map(|path| path.ancestors().skip(1).take(2))
+    {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[async_trait]
