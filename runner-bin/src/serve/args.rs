@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
+use super::access::AccessArgs;
+
 /// Shown below the options.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -14,9 +16,12 @@ Examples:
   vmpool serve --pool pool.yml --state /var/lib/vmpool --trust /etc/vmpool/trust \\
       --logs /mnt/logs --journal postgres://vmpool@db/vmpool \\
       --peer-listen 0.0.0.0:3002 --peer-url https://runner-1:3002
+  vmpool serve --pool pool.yml --state /var/lib/vmpool --listen 0.0.0.0:3000 \\
+      --tls-cert cert.pem --tls-key key.pem --tokens callers.yml
 
 Signals: SIGTERM and SIGINT stop the runner and no build: machines, stages and steps go on, and \
-the next runner on the same state takes them over; a second signal stops at once. SIGUSR2 starts \
+the next runner on the same state takes them over; a second signal stops at once. SIGHUP \
+reads the pool file, the certificate and the tokens again. SIGUSR2 starts \
 the program at the same path anew, which takes over all sockets and requests.
 
 Exit codes: 0 stopped by a signal; 1 it could not go on; 2 bad input";
@@ -50,7 +55,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3001")]
     pub(crate) grpc_listen: SocketAddr,
 
-    /// Where /metrics is served [default: with the rest, on --listen]
+    /// Where /metrics, /healthz and /readyz are served to everybody [default: on --listen]
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
 
@@ -112,6 +117,9 @@ pub(crate) struct ServeArgs {
         help_heading = "Machines elsewhere"
     )]
     pub(crate) agents_url: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 
     /// How long requests may take to end when the runner is to stop, like 30s or 5m
     #[arg(long, value_name = "DURATION", default_value = "30s",

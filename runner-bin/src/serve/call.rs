@@ -14,6 +14,7 @@ use vmpool_core::stage::StageError;
 use vmpool_core::{ExecutorError, PoolName, StageId, Step};
 use vmpool_pipeline::{PoolFile, Wanted};
 
+use super::access::Caller;
 use super::grpc::Ask;
 use super::wire::{self, Answer, DestroyVm, ExecuteVm, SetupVm};
 
@@ -27,6 +28,8 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
     /// How many runners it has passed.
     pub(crate) hops: u32,
+    /// Who asks; where another runner passed it on, that one has seen to it that they may.
+    pub(crate) caller: Caller,
 }
 
 // The body has secrets.
@@ -60,6 +63,18 @@ pub(crate) enum Call {
     },
     /// By gRPC.
     Builds(Ask),
+}
+
+/// What a request is about: its caller must be allowed to use it.
+#[derive(Debug)]
+pub(crate) enum Subject<'a> {
+    /// A pool, for a stage that is to begin there or for none.
+    Pool {
+        name: PoolName,
+        begins: Option<&'a StageId>,
+    },
+    /// A stage that is there, or was.
+    Stage(&'a StageId),
 }
 
 /// The pool of the request is another runner's, or nobody's at the moment.
@@ -104,6 +119,35 @@ impl Call {
             Self::Setup { .. } => true,
             Self::Builds(ask) => ask.begins_a_stage(),
             _ => false,
+        }
+    }
+
+    /// What it is about, by the pools of this file.
+    pub(crate) fn subject(&self, pools: &PoolFile) -> Subject<'_> {
+        match self {
+            Self::PoolOwner { pool, .. } => Subject::Pool {
+                name: pool.clone(),
+                begins: None,
+            },
+            Self::Setup { request, wanted } => {
+                let chosen = pools.choose(wanted);
+                let name = chosen.map(|pool| PoolName::new(pool.name.as_str()));
+                Subject::Pool {
+                    name: name.unwrap_or_else(|| request.pool.clone()),
+                    begins: Some(&request.stage),
+                }
+            }
+            Self::Step { stage, .. } | Self::Destroy { stage } => Subject::Stage(stage),
+            Self::Builds(ask) => ask.subject(pools),
+        }
+    }
+
+    /// What is answered where there is no such stage.
+    pub(crate) fn answer_if_unknown(&self, stage: &StageId) -> Answer {
+        match self {
+            Self::Destroy { .. } => Answer::done(),
+            Self::Builds(ask) => ask.answer_if_unknown(stage),
+            _ => unknown_stage(stage),
         }
     }
 
@@ -221,10 +265,7 @@ fn step_failed(error: RunnerError) -> Result<Answer, Elsewhere> {
     Ok(match error {
         RunnerError::NotOurs { pool, holder } => return Err(Elsewhere { pool, holder }),
         RunnerError::UnknownStage { ref stage }
-        | RunnerError::Attach(AttachError::Unknown { ref stage }) => {
-            let error = format!("failed to find stage owner entity for stage: {stage}: {error}");
-            Answer::failed(&error)
-        }
+        | RunnerError::Attach(AttachError::Unknown { ref stage }) => unknown_stage(stage),
         RunnerError::Stage(StageError::Executor(
             ExecutorError::Conflict { .. } | ExecutorError::Invalid { .. },
         )) => Answer::bad_request(&told(&error)),
@@ -234,6 +275,14 @@ fn step_failed(error: RunnerError) -> Result<Answer, Elsewhere> {
         )) => wire::failed(&told(&error)),
         _ => Answer::later(&told(&error)),
     })
+}
+
+fn unknown_stage(stage: &StageId) -> Answer {
+    let error = RunnerError::UnknownStage {
+        stage: stage.clone(),
+    };
+    let error = format!("failed to find stage owner entity for stage: {stage}: {error}");
+    Answer::failed(&error)
 }
 
 /// An error with its sources, on one line.

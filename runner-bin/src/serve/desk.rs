@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use vmpool_core::runner::Runner;
 use vmpool_pipeline::PoolFile;
 
+use super::access::Access;
 use super::call::{Call, Elsewhere, Request};
 use super::peer::{Peers, Successor};
 use super::wire::Answer;
@@ -60,6 +61,7 @@ struct Inner {
     stopping: CancellationToken,
     in_flight: TaskTracker,
     peers: Peers,
+    access: Access,
     /// The pools as the file in force has them.
     pools: watch::Sender<Arc<PoolFile>>,
 }
@@ -71,14 +73,20 @@ struct Inner {
 pub(super) struct NotHere(String);
 
 impl Desk {
-    pub(super) fn new(peers: Peers, pools: Arc<PoolFile>) -> Self {
+    pub(super) fn new(peers: Peers, pools: Arc<PoolFile>, access: Access) -> Self {
         Self(Arc::new(Inner {
             seat: watch::Sender::new(Seat::Empty),
             stopping: CancellationToken::new(),
             in_flight: TaskTracker::new(),
             peers,
+            access,
             pools: watch::Sender::new(pools),
         }))
+    }
+
+    /// Who gets in.
+    pub(super) fn access(&self) -> &Access {
+        &self.0.access
     }
 
     /// The pools of the file that is in force.
@@ -160,10 +168,18 @@ impl Desk {
                 Seat::Gone => return Answer::later("the runner has stopped: ask again"),
                 Seat::Empty => Err("no runner is ready".to_owned()),
                 Seat::Successor(successor) => self.relay(&successor, &request).await,
-                Seat::Runner(runner) => match call.perform(&runner, &self.pools()).await {
-                    Ok(answer) => return answer,
-                    Err(elsewhere) => self.ask_owner(&elsewhere, &request).await,
-                },
+                Seat::Runner(runner) => {
+                    let (pools, caller) = (self.pools(), &request.caller);
+                    let permit = self.0.access.permit(caller, &call, &runner, &pools);
+                    let _permit = match permit.await {
+                        Ok(permit) => permit,
+                        Err(answer) => return answer,
+                    };
+                    match call.perform(&runner, &pools).await {
+                        Ok(answer) => return answer,
+                        Err(elsewhere) => self.ask_owner(&elsewhere, &request).await,
+                    }
+                }
             };
             if asked.elapsed() >= HAD_IT {
                 // Somebody had it: the search begins anew.

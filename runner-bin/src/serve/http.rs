@@ -15,8 +15,10 @@ use tokio::time::timeout;
 use vmpool_core::Clock;
 use vmpool_core::runner::{PoolOwner, Runner};
 
+use super::access::Caller;
 use super::call::Request;
 use super::desk::Desk;
+use super::doors::Crowded;
 use super::wire::Answer;
 
 /// The largest body of a request.
@@ -45,6 +47,15 @@ pub(super) fn routes(desk: Desk, metrics: Option<PrometheusHandle>) -> Router {
     }
 }
 
+/// What watches over a runner, alone: for an address of its own.
+pub(super) fn watching(desk: Desk, metrics: PrometheusHandle) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "OK"))
+        .route("/readyz", get(readyz))
+        .with_state(desk)
+        .merge(metrics_route(metrics))
+}
+
 /// `/metrics` alone.
 pub(super) fn metrics_route(metrics: PrometheusHandle) -> Router {
     Router::new().route("/metrics", any(async move || metrics.render()))
@@ -59,6 +70,7 @@ async fn answer(State(desk): State<Desk>, request: http::Request<Body>) -> Respo
                 query: head.uri.query().unwrap_or_default().to_owned(),
                 body,
                 hops: 0,
+                caller: Caller::of(&head.extensions),
             };
             response(desk.answer(request).await)
         }
@@ -85,6 +97,9 @@ async fn read(body: Body) -> Result<Bytes, Answer> {
             if source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) {
                 return Err(too_large());
             }
+            if causes(&error).any(<dyn std::error::Error>::is::<Crowded>) {
+                return Err(Answer::later(&Crowded.to_string()));
+            }
             Err(Answer::malformed(StatusCode::BAD_REQUEST, "unexpected EOF"))
         }
         Err(_) => {
@@ -92,6 +107,12 @@ async fn read(body: Body) -> Result<Bytes, Answer> {
             Err(Answer::malformed(StatusCode::REQUEST_TIMEOUT, &error))
         }
     }
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 fn too_large() -> Answer {

@@ -6,7 +6,7 @@
 //! shift   what lives between taking the state directory's lock and giving it up
 //! desk    answers requests: here, at the pool's owner, or at the next process
 //! ```
-//! [`call`] and [`wire`] are what requests mean, [`http`] and [`peer`] how they
+//! [`access`] says who gets in, [`call`] and [`wire`] what requests mean, [`http`] and [`peer`] how they
 //! come, [`doors`] the sockets, [`upgrade`] the way from one process to the
 //! next, [`logs`] where the steps' logs go. What a runner does is
 //! [`vmpool_core::runner`].

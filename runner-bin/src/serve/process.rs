@@ -8,9 +8,10 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+use super::access::Watches;
 use super::args::ServeArgs;
 use super::desk::Seat;
-use super::doors::{Doors, Protocol};
+use super::doors::Doors;
 use super::manager;
 use super::peer::PeerService;
 use super::screen;
@@ -63,6 +64,7 @@ async fn run(args: ServeArgs) -> Result<Exit, Stopped> {
     };
     // Before the file is read for the first time.
     let mut watch = Watch::begin(args.pool.clone());
+    let mut files = Watches::begin(&args.access);
     let site = Site::new(args, |args| Doors::open(args, inherited), metrics)?;
     let shift = match predecessor {
         None => begin(&site).await?,
@@ -70,6 +72,12 @@ async fn run(args: ServeArgs) -> Result<Exit, Stopped> {
     };
     screen::first(&site);
     manager::serves();
+    let keys = async {
+        loop {
+            files.changed().await;
+            site.access.reload();
+        }
+    };
     let upkeep = async {
         let mut every = tokio::time::interval(UPKEEP);
         loop {
@@ -80,6 +88,7 @@ async fn run(args: ServeArgs) -> Result<Exit, Stopped> {
     tokio::select! {
         exit = work(&site, shift, &mut signals, &mut watch) => exit.or_exit(Exit::Failed),
         () = upkeep => Ok(Exit::Failed),
+        () = keys => Ok(Exit::Failed),
     }
 }
 
@@ -95,7 +104,7 @@ async fn replace(site: &Site, mut predecessor: Predecessor) -> anyhow::Result<Sh
     let channel = predecessor.serving().await;
     let channel = channel.context("say to the runner that is replaced that this one serves")?;
     let routes = PeerService::for_predecessor(site.desk.clone());
-    site.connections.keep(channel, Protocol::Http2, routes);
+    site.connections.keep(channel, routes);
     Ok(shift)
 }
 
@@ -125,6 +134,7 @@ async fn work(
         match signal {
             Signal::Stop(signal) => return Ok(stop(site, Some(shift), signals, signal).await),
             Signal::Reload => {
+                site.access.reload();
                 to_reload = true;
                 continue;
             }

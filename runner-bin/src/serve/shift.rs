@@ -13,6 +13,7 @@ use vmpool_core::journal::Holder;
 use vmpool_core::runner::{Runner, RunnerParts};
 
 use super::desk::Seat;
+use super::doors::Behind;
 use super::grpc::{self, Service, Tools};
 use super::http;
 use super::journal;
@@ -27,6 +28,9 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between two tries.
 const LOCK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Connections at a time at a door that everybody may come by.
+const MOST_OF_ALL: usize = 1_000;
 
 /// The lock, the runner, and what answers for it.
 #[derive(Debug)]
@@ -119,8 +123,8 @@ impl Shift {
 
     fn open(&self, site: &Site) -> anyhow::Result<()> {
         let (doors, connections) = (&site.doors, &site.connections);
-        self.tools.open(doors.grpc.open()?);
-        let url = grpc::url(doors.grpc.address());
+        self.tools.open(doors.grpc.open()?, &site.access);
+        let url = grpc::url(doors.grpc.address(), &site.access);
         if let Err(error) = site.state.serves_tools_at(&url) {
             let error = format!("{:#}", anyhow::Error::new(error));
             tracing::warn!(error, "tools find this runner by --runner only");
@@ -128,13 +132,18 @@ impl Shift {
         let elsewhere = doors.metrics.is_some();
         let metrics = (!elsewhere).then(|| site.metrics.clone());
         let routes = http::routes(site.desk.clone(), metrics);
-        connections.serve_http(doors.http.open()?, routes, self.doors.clone());
+        let builds = Behind {
+            routes,
+            access: Some(site.access.clone()),
+            most: site.most_connections,
+        };
+        connections.serve_http(doors.http.open()?, builds, self.doors.clone());
         if let Some(door) = &doors.metrics {
-            let routes = http::metrics_route(site.metrics.clone());
-            connections.serve_http(door.open()?, routes, self.doors.clone());
+            let routes = http::watching(site.desk.clone(), site.metrics.clone());
+            connections.serve_http(door.open()?, for_all(routes), self.doors.clone());
         }
         if let (Some(door), Some(agents)) = (&doors.agents, &site.agents) {
-            connections.serve_http(door.open()?, agents.routes(), self.doors.clone());
+            connections.serve_http(door.open()?, for_all(agents.routes()), self.doors.clone());
         }
         if let Some(door) = &doors.peers {
             let doorman = Doorman::new(&site.authority)?;
@@ -153,5 +162,14 @@ impl Shift {
         self.doors.cancel();
         tokio::join!(self.runner.hand_over(), self.tools.ended());
         self.agents.shutdown().await;
+    }
+}
+
+/// For who may know it, whoever they are.
+fn for_all(routes: axum::Router) -> Behind {
+    Behind {
+        routes,
+        access: None,
+        most: MOST_OF_ALL,
     }
 }

@@ -8,10 +8,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use vmpool_agent::Authority;
 use vmpool_core::Owner;
 
+use super::access::{Access, judge};
 use super::agents::Offered;
 use super::args::ServeArgs;
 use super::desk::Desk;
-use super::doors::{Connections, Doors};
+use super::doors::{self, Connections, Doors};
 use super::journal;
 use super::logs::FileLogs;
 use super::peer::Peers;
@@ -33,6 +34,9 @@ pub(super) struct Site {
     pub(super) authority: Arc<Authority>,
     pub(super) logs: FileLogs,
     pub(super) doors: Doors,
+    pub(super) access: Access,
+    /// For builds, at a time.
+    pub(super) most_connections: usize,
     pub(super) connections: Connections,
     pub(super) desk: Desk,
     pub(super) metrics: PrometheusHandle,
@@ -49,6 +53,15 @@ impl Site {
         open: impl FnOnce(&ServeArgs) -> anyhow::Result<Doors>,
         metrics: PrometheusHandle,
     ) -> Result<Self, Stopped> {
+        let listens = [
+            ("--listen", args.listen),
+            ("--grpc-listen", args.grpc_listen),
+        ];
+        let risks = judge(&listens, args.access.wanted()).or_exit(Exit::BadInput)?;
+        for risk in risks {
+            tracing::warn!("{risk}");
+        }
+        let access = Access::load(&args.access).or_exit(Exit::BadInput)?;
         let pools = pools::read(&args.pool)?;
         let owner = pools::owner(args.deployment.as_deref(), &pools)?;
         let state = StateDir::open(&args.state).or_exit(Exit::BadInput)?;
@@ -73,7 +86,9 @@ impl Site {
         Ok(Self {
             doors: open(&args).or_exit(Exit::BadInput)?,
             program: program.or_exit(Exit::Failed)?,
-            desk: Desk::new(peers, Arc::new(pools)),
+            most_connections: doors::most_connections(args.access.max_connections),
+            desk: Desk::new(peers, Arc::new(pools), access.clone()),
+            access,
             connections: Connections::new(),
             logs: FileLogs::new(logs),
             args,

@@ -7,13 +7,17 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use governor::{DefaultDirectRateLimiter, RateLimiter};
 use http::Extensions;
 use http::request::Parts;
 use tonic::Status;
 use vmpool_core::PoolName;
+
+use super::rate;
 
 /// Who asks. Clones are cheap.
 #[derive(Debug, Clone)]
@@ -34,7 +38,38 @@ enum Who {
 pub(crate) struct Known {
     pub(crate) name: String,
     /// None: all.
-    pub(crate) pools: Option<Vec<PoolName>>,
+    pools: Option<Vec<PoolName>>,
+    pub(crate) limits: Limits,
+    /// Where it has a limit of its own.
+    rate: Option<DefaultDirectRateLimiter>,
+}
+
+/// How much a caller may ask for; none: as much as there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// At once, in all pools.
+    pub(crate) stages: Option<NonZeroU32>,
+    /// At once, in one pool.
+    pub(crate) stages_per_pool: Option<NonZeroU32>,
+    /// As a mean; twice as many may come at once.
+    pub(crate) requests_per_second: Option<NonZeroU32>,
+}
+
+impl Known {
+    pub(crate) fn new(name: String, pools: Option<Vec<PoolName>>, limits: Limits) -> Self {
+        let rate = limits.requests_per_second.map(rate::of);
+        Self {
+            name,
+            pools,
+            limits,
+            rate: rate.map(RateLimiter::direct),
+        }
+    }
+
+    /// Counts a request. None: it has no limit of its own.
+    pub(crate) fn is_in_time(&self) -> Option<bool> {
+        Some(self.rate.as_ref()?.check().is_ok())
+    }
 }
 
 /// The caller may not do that.
@@ -54,6 +89,11 @@ impl Caller {
         Self(Who::Anonymous)
     }
 
+    /// One that may nothing.
+    pub(crate) fn nobody() -> Self {
+        Self(Who::Nobody)
+    }
+
     pub(crate) fn known(known: Arc<Known>) -> Self {
         Self(Who::Known(known))
     }
@@ -62,15 +102,20 @@ impl Caller {
     /// nothing.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let found = extensions.get::<Self>().cloned();
-        found.unwrap_or(Self(Who::Nobody))
+        found.unwrap_or(Self::nobody())
+    }
+
+    /// Itself, where it has a name.
+    pub(crate) fn as_known(&self) -> Option<&Known> {
+        match &self.0 {
+            Who::Known(known) => Some(known),
+            Who::Nobody | Who::Anonymous => None,
+        }
     }
 
     /// Its name, where it has one.
     pub(crate) fn name(&self) -> Option<&str> {
-        match &self.0 {
-            Who::Known(known) => Some(&known.name),
-            Who::Nobody | Who::Anonymous => None,
-        }
+        Some(&self.as_known()?.name)
     }
 
     /// # Errors
@@ -100,6 +145,19 @@ impl Caller {
             .ok_or_else(|| NotAllowed::All {
                 caller: self.to_string(),
             })
+    }
+
+    /// Everything that it asks for may be carried out.
+    pub(crate) fn has_no_limit(&self) -> bool {
+        let known = self.as_known();
+        self.is_unrestricted() && known.is_none_or(|known| known.limits == Limits::default())
+    }
+
+    /// Its name, where it may not have everything carried out; else nothing.
+    pub(crate) fn limited_name(&self) -> String {
+        let limited = !self.has_no_limit();
+        let name = self.name().filter(|_| limited);
+        name.unwrap_or_default().to_owned()
     }
 
     /// It may use all pools.
@@ -148,10 +206,8 @@ mod tests {
         anonymous.may_use(&linux).unwrap();
         anonymous.may_use_all().unwrap();
         let known = |pools| {
-            Caller::known(Arc::new(Known {
-                name: "ci".to_owned(),
-                pools,
-            }))
+            let known = Known::new("ci".to_owned(), pools, Limits::default());
+            Caller::known(Arc::new(known))
         };
         known(None).may_use_all().unwrap();
         let one = known(Some(vec![linux.clone()]));

@@ -1,9 +1,10 @@
 //! `vmpool.v1` over gRPC: [builds], and what people and programs ask a runner;
-//! beside them health and reflection.
+//! beside them health and reflection. Who may ask is told by
+//! [`access`](super::access).
 //!
 //! Limits: [`MOST_GUESTS`] connections, who comes beyond them waits in the
-//! kernel; [`MOST_CALLS`] calls at a time on each; requests of [`MOST_BYTES`], of
-//! builds [`MOST_SETUP`];
+//! kernel; who says nothing within [`FIRST_WORD`] leaves; [`MOST_CALLS`] calls at
+//! a time on each; requests of [`MOST_BYTES`], of builds [`MOST_SETUP`];
 //! a guest that is silent and does not answer a ping is sent away.
 //!
 //! When the runner hands over or stops, streams end with UNAVAILABLE, which
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,13 +37,13 @@ pub(super) use self::builds::{Ask, Builds};
 use self::guest::Guest;
 use self::health::health;
 pub(super) use self::service::Service;
-use super::access::GateLayer;
+use super::access::{Access, Caller, DoorKind, GateLayer, over_grpc};
 use super::desk::Desk;
 use super::doors::accepted;
 use super::http;
 use super::logs::FileLogs;
 
-const MOST_GUESTS: usize = 256;
+const MOST_GUESTS: usize = 1024;
 
 /// A CI system has a call open for each step that runs, and must get through
 /// beside them to cancel one.
@@ -60,6 +61,12 @@ const MOST_ANSWERED: usize = 64 << 20;
 /// How often a guest that is silent is asked whether it is there, and how long
 /// it may take to say so.
 const PING: Duration = Duration::from_secs(20);
+
+/// How long a guest may take to say its first word.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// Guests that were let in and are not yet served.
+const ENTERED: usize = 16;
 
 /// How long the last answers may take to be sent when the runner is left.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -80,6 +87,7 @@ impl Tools {
             logs,
             leaving: service.leaving.clone(),
             tasks: tasks.clone(),
+            caller: Caller::nobody(),
         };
         Self {
             service,
@@ -89,12 +97,7 @@ impl Tools {
     }
 
     /// Serves whoever comes by `listener`, until the runner is left.
-    pub(super) fn open(&self, listener: TcpListener) {
-        if let Ok(listens) = listener.local_addr()
-            && !listens.ip().is_loopback()
-        {
-            tracing::warn!(%listens, "whoever reaches this socket may ask for everything, and sweep");
-        }
+    pub(super) fn open(&self, listener: TcpListener, access: &Access) {
         let service = RunnerServer::new(self.service.clone())
             .max_decoding_message_size(MOST_BYTES)
             .max_encoding_message_size(MOST_ANSWERED);
@@ -103,20 +106,66 @@ impl Tools {
             .max_concurrent_streams(MOST_CALLS)
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING))
-            .layer(GateLayer)
+            .layer(GateLayer::new(access.clone(), None, over_grpc))
             .add_service(service)
             .add_service(builds)
             .add_service(health(&self.builds, &self.tasks))
             .add_service(reflection::v1())
             .add_service(reflection::v1alpha());
         let left = self.service.leaving.clone();
-        let guests = guests(listener, left.clone());
+        let guests = self.guests(listener, access.clone(), left.clone());
         self.tasks.spawn(async move {
             let served = server.serve_with_incoming_shutdown(guests, left.cancelled_owned());
             if let Err(error) = served.await {
                 tracing::error!(%error, "tools are not served any more");
             }
         });
+    }
+
+    /// Whoever comes, while there is a place. One that takes long to enter keeps
+    /// nobody else waiting.
+    fn guests(
+        &self,
+        listener: TcpListener,
+        access: Access,
+        left: CancellationToken,
+    ) -> impl Stream<Item = io::Result<Guest>> + Send + use<> {
+        let places = Arc::new(Semaphore::new(MOST_GUESTS));
+        let (entered, guests) = mpsc::channel(ENTERED);
+        let tasks = self.tasks.clone();
+        self.tasks.spawn(async move {
+            loop {
+                let place = tokio::select! {
+                    () = left.cancelled() => return,
+                    place = Arc::clone(&places).acquire_owned() => place,
+                };
+                let place = place.expect("the semaphore is never closed");
+                let Some((stream, from)) = accepted(&listener, &left).await else {
+                    return;
+                };
+                let (access, entered, left) = (access.clone(), entered.clone(), left.clone());
+                tasks.spawn(async move {
+                    let entering = async {
+                        timeout(FIRST_WORD, stream.readable()).await??;
+                        access.handshake(stream, DoorKind::Tools).await
+                    };
+                    tokio::select! {
+                        () = left.cancelled() => {}
+                        stream = entering => match stream {
+                            Ok(stream) => {
+                                // Nobody takes it only when the runner is left.
+                                let _ = entered.send(Guest::new(stream, from, place)).await;
+                            }
+                            Err(error) => tracing::debug!(%error, %from, "no handshake"),
+                        }
+                    }
+                });
+            }
+        });
+        stream::unfold(guests, async |mut guests| {
+            let guest = guests.recv().await?;
+            Some((Ok(guest), guests))
+        })
     }
 
     /// Waits shortly until the last answers are sent. The runner must be left.
@@ -129,31 +178,13 @@ impl Tools {
     }
 }
 
-/// Whoever comes, while there is a place.
-fn guests(
-    listener: TcpListener,
-    left: CancellationToken,
-) -> impl Stream<Item = io::Result<Guest>> + Send {
-    let places = Arc::new(Semaphore::new(MOST_GUESTS));
-    stream::unfold(
-        (listener, places, left),
-        async |(listener, places, left)| {
-            let place = tokio::select! {
-                () = left.cancelled() => return None,
-                place = Arc::clone(&places).acquire_owned() => place.ok()?,
-            };
-            let stream = accepted(&listener, &left).await?;
-            Some((Ok(Guest::new(stream, place)), (listener, places, left)))
-        },
-    )
-}
-
 /// The URL at which tools of this host reach a socket that listens there.
-pub(super) fn url(listens: SocketAddr) -> String {
+pub(super) fn url(listens: SocketAddr, access: &Access) -> String {
     let ip = match listens.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
-    format!("http://{}", SocketAddr::new(ip, listens.port()))
+    let scheme = if access.speaks_tls() { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(ip, listens.port()))
 }

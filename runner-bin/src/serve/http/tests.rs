@@ -9,7 +9,8 @@ use vmpool_agent::Authority;
 use vmpool_pipeline::PoolFile;
 
 use super::*;
-use crate::serve::doors::{Connections, Protocol};
+use crate::serve::access::{Access, AccessArgs};
+use crate::serve::doors::Connections;
 use crate::serve::peer::Peers;
 
 /// Far longer than anything may take.
@@ -31,10 +32,12 @@ impl Caller {
             pools: Vec::new(),
             warnings: Vec::new(),
         };
-        let desk = Desk::new(Peers::new(&authority).unwrap(), Arc::new(pools));
+        let access = Access::load(&AccessArgs::default()).unwrap();
+        let peers = Peers::new(&authority).unwrap();
+        let desk = Desk::new(peers, Arc::new(pools), access.clone());
         let (stream, theirs) = duplex(1 << 20);
         let connections = Connections::new();
-        connections.keep(theirs, Protocol::Http1, routes(desk, None));
+        connections.keep_caller(theirs, routes(desk, None), access);
         Self {
             stream,
             _connections: connections,

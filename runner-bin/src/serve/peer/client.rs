@@ -136,6 +136,7 @@ async fn forward(channel: Channel, request: &Request) -> Result<Answer, PeerErro
         query: request.query.clone(),
         body: request.body.to_vec(),
         hops: request.hops + 1,
+        caller: request.caller.limited_name(),
     };
     let answered = client.forward(message).await.map_err(|status| {
         let reason = status.message().to_owned();

@@ -6,6 +6,7 @@ use vmpool_proto::peer::v1::peer_server::{Peer, PeerServer};
 use vmpool_proto::peer::v1::{ForwardRequest, ForwardResponse};
 
 use super::MOST_BYTES;
+use crate::serve::access::Caller;
 use crate::serve::call;
 use crate::serve::desk::Desk;
 
@@ -56,6 +57,15 @@ impl Peer for PeerService {
             query: message.query,
             body: message.body.into(),
             hops: message.hops,
+            // The process that admitted the caller of another has seen to its
+            // limits; that of a predecessor is ours, and so are its limits.
+            caller: match message.caller.as_str() {
+                name if self.replaces && !name.is_empty() => {
+                    let known = self.desk.access().again(name);
+                    known.unwrap_or_else(Caller::nobody)
+                }
+                _ => Caller::anonymous(),
+            },
         };
         let answer = if self.replaces {
             self.desk.answer(request).await

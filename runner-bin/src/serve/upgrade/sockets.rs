@@ -12,8 +12,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// A runner has four: builds, tools, metrics, peers.
-const MOST: usize = 4;
+/// A runner has five: builds, tools, metrics, peers, agents.
+const MOST: usize = 8;
 
 /// Longer than the names of as many.
 const NAMES: usize = 256;

@@ -72,10 +72,15 @@ impl Answer {
 
     /// What the header `Retry-After` says, if it is to be there.
     pub(crate) fn retry_after(&self) -> Option<u32> {
-        (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER)
+        let later = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        later.contains(&self.status).then_some(RETRY_AFTER)
     }
 
-    fn failure(status: StatusCode, error: &str) -> Self {
+    /// It was refused, in the shape of what failed.
+    pub(crate) fn failure(status: StatusCode, error: &str) -> Self {
         let failure = Failure {
             error_msg: error,
             code: status.as_u16(),

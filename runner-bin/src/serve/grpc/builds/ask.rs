@@ -17,7 +17,7 @@ use vmpool_proto::v1;
 use super::answer::{done, failed};
 use super::failure::{Failure, acquire_failed, other, step_failed};
 use super::{message, request};
-use crate::serve::call::Elsewhere;
+use crate::serve::call::{Elsewhere, Subject};
 use crate::serve::wire::Answer;
 
 /// Where the paths of these calls begin, between runners.
@@ -141,6 +141,34 @@ impl Ask {
                 Self::Cancel { stage, step }
             }
         })
+    }
+
+    /// What it is about, by the pools of this file.
+    pub(crate) fn subject(&self, pools: &PoolFile) -> Subject<'_> {
+        match self {
+            Self::Acquire { request, wanted } => Subject::Pool {
+                name: chosen(pools, wanted, request.pool.clone()),
+                begins: Some(&request.stage),
+            },
+            Self::Progress { pool, wanted, .. } => Subject::Pool {
+                name: chosen(pools, wanted, pool.clone()),
+                begins: None,
+            },
+            Self::Release { stage }
+            | Self::Run { stage, .. }
+            | Self::Attach { stage, .. }
+            | Self::Cancel { stage, .. } => Subject::Stage(stage),
+        }
+    }
+
+    /// What is answered where there is no such stage.
+    pub(crate) fn answer_if_unknown(&self, stage: &StageId) -> Answer {
+        match self {
+            Self::Release { .. } => done(&v1::ReleaseResponse {}),
+            _ => failed(other(RunnerError::UnknownStage {
+                stage: stage.clone(),
+            })),
+        }
     }
 
     /// Has `runner` carry it out.

@@ -29,6 +29,7 @@ impl Builds {
             query: String::new(),
             body: message.encode_to_vec().into(),
             hops: 0,
+            caller: self.caller.clone(),
         };
         let (tell, answer) = oneshot::channel();
         let dropped = CancellationToken::new();

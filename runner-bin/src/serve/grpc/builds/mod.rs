@@ -52,9 +52,19 @@ pub(in crate::serve) struct Builds {
     pub(in crate::serve) leaving: CancellationToken,
     /// Calls under way.
     pub(in crate::serve) tasks: TaskTracker,
+    /// Who asks.
+    pub(in crate::serve) caller: Caller,
 }
 
 impl Builds {
+    /// The same, asked by this caller.
+    fn by(&self, caller: Caller) -> Self {
+        Self {
+            caller,
+            ..self.clone()
+        }
+    }
+
     /// Asks, and waits for the answer, until the caller's deadline.
     async fn call<M: Message + Default>(
         &self,
@@ -93,7 +103,11 @@ impl Builds {
         let pool = timeout(READING, self.runner()?.pool_of(&stage)).await;
         match pool {
             Ok(Ok(None)) => Ok(()),
-            Ok(Ok(Some(pool))) => Ok(self.allow(caller, &pool)?),
+            // One that is not for the caller looks like one that is not there.
+            Ok(Ok(Some(pool))) => match self.allow(caller, &pool) {
+                Ok(()) => Ok(()),
+                Err(_) => Err(other(RunnerError::UnknownStage { stage }).into()),
+            },
             Ok(Err(error)) => Err(other(error.into()).into()),
             Err(_) => Err(silent_journal()),
         }
@@ -148,7 +162,7 @@ impl builds_server::Builds for Builds {
         let caller = Caller::of(request.extensions());
         let message = request.into_inner();
         self.allow(&caller, &request::pool(&message.pool)?)?;
-        let acquired = acquire::acquire(self.clone(), message, until);
+        let acquired = acquire::acquire(self.by(caller), message, until);
         Ok(Response::new(acquired))
     }
 
@@ -157,9 +171,9 @@ impl builds_server::Builds for Builds {
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
         let (metadata, extensions, message) = request.into_parts();
-        self.allow_stage(&Caller::of(&extensions), &message.stage_id)
-            .await?;
-        self.call(Method::Release, &metadata, &message).await
+        let caller = Caller::of(&extensions);
+        self.allow_stage(&caller, &message.stage_id).await?;
+        self.by(caller).call(Method::Release, &metadata, &message).await
     }
 
     async fn run(
@@ -176,7 +190,8 @@ impl builds_server::Builds for Builds {
             from: message.from_offset,
             until,
         };
-        Ok(Response::new(self.follow(Method::Run, &message, wanted)?))
+        let followed = self.by(caller).follow(Method::Run, &message, wanted)?;
+        Ok(Response::new(followed))
     }
 
     async fn attach(
@@ -193,11 +208,8 @@ impl builds_server::Builds for Builds {
             from: message.from_offset,
             until,
         };
-        Ok(Response::new(self.follow(
-            Method::Attach,
-            &message,
-            wanted,
-        )?))
+        let followed = self.by(caller).follow(Method::Attach, &message, wanted)?;
+        Ok(Response::new(followed))
     }
 
     async fn cancel(
@@ -205,9 +217,9 @@ impl builds_server::Builds for Builds {
         request: Request<v1::CancelRequest>,
     ) -> Result<Response<v1::CancelResponse>, Status> {
         let (metadata, extensions, message) = request.into_parts();
-        self.allow_stage(&Caller::of(&extensions), &message.stage_id)
-            .await?;
-        self.call(Method::Cancel, &metadata, &message).await
+        let caller = Caller::of(&extensions);
+        self.allow_stage(&caller, &message.stage_id).await?;
+        self.by(caller).call(Method::Cancel, &metadata, &message).await
     }
 
     async fn get_stage(
@@ -219,12 +231,14 @@ impl builds_server::Builds for Builds {
         let runner = self.runner()?;
         let record = timeout(READING, runner.journal().stage(&stage)).await;
         let record = match record {
-            Ok(Ok(record)) => record.ok_or(RunnerError::UnknownStage { stage }),
+            Ok(Ok(record)) => {
+                let theirs = record.filter(|of| self.allow(&caller, &of.stage.pool).is_ok());
+                theirs.ok_or(RunnerError::UnknownStage { stage })
+            }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => return Err(silent_journal()),
         };
         let record = record.map_err(other)?;
-        self.allow(&caller, &record.stage.pool)?;
         Ok(Response::new(message::stage(&record)))
     }
 
