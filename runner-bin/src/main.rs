@@ -17,6 +17,7 @@ mod interrupt;
 mod journal;
 mod messages;
 mod out;
+mod outgoing;
 mod pipeline_file;
 mod pool;
 mod screen;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::keys::KeyArgs;
+
 /// Shown below the options of every command that has them.
 pub(crate) const RULE: &str = "\
 Whom it asks: with --runner that runner alone; with --state the runner that works there, and if \
@@ -30,4 +32,7 @@ pub(crate) struct SourceArgs {
         hide_env_values = true
     )]
     pub(crate) journal: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
 }

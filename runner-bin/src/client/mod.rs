@@ -5,6 +5,7 @@
 
 mod args;
 mod journal;
+mod keys;
 mod runner;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use vmpool_proto::v1::{ExplainResponse, StatusResponse};
 pub(crate) use self::args::{RULE, SourceArgs};
 use self::journal::JournalSource;
 pub(crate) use self::journal::LedgerOfJournal;
+pub(crate) use self::keys::KeyArgs;
 pub(crate) use self::runner::RunnerSource;
 use self::runner::{LedgerOfRunner, Unreached};
 use crate::exit::{Exit, Stopped};
@@ -49,10 +51,12 @@ impl SourceArgs {
     /// Nobody does, or an option can't be used.
     pub(crate) async fn open(&self) -> Result<Source, Stopped> {
         if let Some(url) = &self.runner {
-            return Ok(Source::Runner(RunnerSource::connect(url).await?.into()));
+            return Ok(Source::Runner(
+                RunnerSource::connect(url, &self.keys).await?.into(),
+            ));
         }
         match (&self.state, &self.journal) {
-            (Some(state), url) => match of_state(state).await {
+            (Some(state), url) => match of_state(state, &self.keys).await {
                 Ok(runner) => Ok(Source::Runner(runner.into())),
                 Err(why) => {
                     let journal = match url {
@@ -64,7 +68,7 @@ impl SourceArgs {
             },
             (None, Some(url)) => Ok(Source::Journal(JournalSource::shared(url).await?)),
             (None, None) => Ok(Source::Runner(
-                RunnerSource::connect(DEFAULT_URL).await?.into(),
+                RunnerSource::connect(DEFAULT_URL, &self.keys).await?.into(),
             )),
         }
     }
@@ -78,9 +82,10 @@ impl SourceArgs {
 pub(crate) async fn the_runner(
     runner: Option<&str>,
     state: Option<&Path>,
+    keys: &KeyArgs,
 ) -> Result<RunnerSource, Stopped> {
     match (runner, state) {
-        (None, Some(state)) => of_state(state).await.map_err(|why| {
+        (None, Some(state)) => of_state(state, keys).await.map_err(|why| {
             let why = why.unwrap_or_else(|| "none works there".to_owned());
             let state = state.display();
             Stopped {
@@ -88,15 +93,15 @@ pub(crate) async fn the_runner(
                 error: anyhow!("no runner in {state}: {why}; start one with `vmpool serve`"),
             }
         }),
-        (url, _) => RunnerSource::connect(url.unwrap_or(DEFAULT_URL)).await,
+        (url, _) => RunnerSource::connect(url.unwrap_or(DEFAULT_URL), keys).await,
     }
 }
 
 /// The runner that works in a state directory. None: the last one has said
 /// where it is, and nobody is there.
-async fn of_state(state: &Path) -> Result<RunnerSource, Option<String>> {
+async fn of_state(state: &Path, keys: &KeyArgs) -> Result<RunnerSource, Option<String>> {
     let (url, id) = StateDir::last_runner(state).ok_or(None)?;
-    let runner = RunnerSource::reach(&url)
+    let runner = RunnerSource::reach(&url, keys)
         .await
         .map_err(|error| match error {
             Unreached::Nobody { .. } => None,

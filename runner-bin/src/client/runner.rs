@@ -16,6 +16,7 @@ use vmpool_proto::v1::{
     SweepRequest, SweepResponse, WatchRequest,
 };
 
+use super::keys::{KeyArgs, Keys};
 use crate::exit::{Exit, OrExit as _, Stopped};
 use crate::screen::printable;
 
@@ -61,6 +62,7 @@ pub(crate) enum Unreached {
 pub(crate) struct RunnerSource {
     url: String,
     endpoint: Endpoint,
+    keys: Keys,
     first: Channel,
 }
 
@@ -72,12 +74,12 @@ pub(crate) struct LedgerOfRunner {
 }
 
 impl RunnerSource {
-    /// Connects to the runner at `url`; `http://` may be left out.
+    /// Connects to the runner at `url`, and shows it these keys; `http://` may be left out.
     ///
     /// # Errors
     /// It can't be reached: the program ends with the code for that.
-    pub(crate) async fn connect(url: &str) -> Result<Self, Stopped> {
-        Self::reach(url).await.map_err(|error| Stopped {
+    pub(crate) async fn connect(url: &str, keys: &KeyArgs) -> Result<Self, Stopped> {
+        Self::reach(url, keys).await.map_err(|error| Stopped {
             exit: match error {
                 Unreached::Url { .. } => Exit::BadInput,
                 Unreached::Nobody { .. } => Exit::NoRunner,
@@ -90,9 +92,12 @@ impl RunnerSource {
     ///
     /// # Errors
     /// It can't be reached.
-    pub(crate) async fn reach(url: &str) -> Result<Self, Unreached> {
+    pub(crate) async fn reach(url: &str, keys: &KeyArgs) -> Result<Self, Unreached> {
         let (url, endpoint) = endpoint(url)?;
-        let first = match endpoint.connect().await {
+        let speaks_tls = url.starts_with("https://");
+        let keys = keys.read(speaks_tls);
+        let keys = keys.map_err(|error| Unreached::from((url.clone(), error)))?;
+        let first = match keys.connect(&endpoint).await {
             Ok(channel) => channel,
             Err(error) => {
                 let why = innermost(&error);
@@ -102,6 +107,7 @@ impl RunnerSource {
         Ok(Self {
             url,
             endpoint,
+            keys,
             first,
         })
     }
@@ -171,11 +177,12 @@ impl RunnerSource {
         &self,
         pool: Option<&str>,
     ) -> Result<Streaming<StatusResponse>, Status> {
-        let channel = self.endpoint.connect().await;
+        let channel = self.keys.connect(&self.endpoint).await;
         let channel = channel.map_err(|error| Status::unavailable(innermost(&error)))?;
-        let request = WatchRequest {
+        let mut request = Request::new(WatchRequest {
             pool: pool.unwrap_or_default().to_owned(),
-        };
+        });
+        self.keys.show(&mut request);
         let watch = client(channel).watch(request).await?;
         Ok(watch.into_inner())
     }
@@ -193,6 +200,7 @@ impl RunnerSource {
         for tried in 1.. {
             let mut request = Request::new(question.clone());
             request.set_timeout(patience);
+            self.keys.show(&mut request);
             let status = match call(&mut client(channel), request).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => status,
@@ -201,7 +209,7 @@ impl RunnerSource {
                 return Err(refused(&self.url, &status));
             }
             sleep(PAUSE).await;
-            channel = match self.endpoint.connect().await {
+            channel = match self.keys.connect(&self.endpoint).await {
                 Ok(channel) => channel,
                 Err(_) => return Err(refused(&self.url, &status)),
             };
@@ -242,13 +250,17 @@ fn endpoint(url: &str) -> Result<(String, Endpoint), Unreached> {
     let uri: Uri = whole
         .parse()
         .map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(wrong("it must begin with http://"));
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(wrong("it must begin with http:// or https://"));
     }
     if uri.host().is_none_or(str::is_empty) {
         return Err(wrong("it names no host"));
     }
-    let endpoint = Endpoint::from(uri)
+    // TLS is made where the connection is: to the library it is plain.
+    let mut plain = uri.into_parts();
+    plain.scheme = Some(http::uri::Scheme::HTTP);
+    let plain = Uri::from_parts(plain).map_err(|error| wrong(&error.to_string()))?;
+    let endpoint = Endpoint::from(plain)
         .connect_timeout(CONNECTING)
         .http2_keep_alive_interval(PING)
         .keep_alive_timeout(PING)
@@ -274,6 +286,10 @@ fn refused(url: &str, status: &Status) -> Stopped {
         Code::Unimplemented | Code::Unknown => (
             Exit::NoRunner,
             anyhow!("what answers at {url} is no runner's --grpc-listen"),
+        ),
+        Code::Unauthenticated | Code::PermissionDenied => (
+            Exit::BadInput,
+            anyhow!("the runner at {url}: {told}; a token is shown with --token-file FILE"),
         ),
         Code::Unavailable => (Exit::NoRunner, anyhow!("the runner at {url}: {told}")),
         Code::DeadlineExceeded | Code::Cancelled => (

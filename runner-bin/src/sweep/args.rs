@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use crate::client::KeyArgs;
+
 /// Shown below the options.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +47,9 @@ pub(crate) struct SweepArgs {
     /// End them; without it nothing is ended, only shown
     #[arg(long)]
     pub(crate) yes: bool,
+
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
 
     /// Print one JSON object
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(crate) async fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
     let swept = if let Some(file) = &args.pool {
         ask_providers(file, args, named.as_ref()).await?
     } else {
-        let runner = the_runner(args.runner.as_deref(), args.state.as_deref()).await?;
+        let runner = the_runner(args.runner.as_deref(), args.state.as_deref(), &args.keys).await?;
         let request = SweepRequest {
             act: args.yes,
             deployment_id: named.map(|id| id.to_string()).unwrap_or_default(),

@@ -127,6 +127,11 @@ impl Site {
         self.directory.path()
     }
 
+    /// Where builds are asked for.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The deployment's name: no other site's, whose machines are on the same host.
     pub(crate) fn deployment(&self) -> String {
         let name = self.path().file_name().expect("a directory has a name");

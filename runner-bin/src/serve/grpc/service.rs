@@ -11,13 +11,14 @@ use vmpool_core::ledger::Ledger;
 use vmpool_core::pool::PoolStatus;
 use vmpool_core::runner::{PoolStanding, Runner};
 use vmpool_core::sweep::{Question, sweep};
-use vmpool_core::{Clock, DeploymentId, Owner, PoolName, RunnerId};
+use vmpool_core::{Clock, DeploymentId, Owner, PoolName, RunnerId, StageId};
 use vmpool_proto::v1;
 use vmpool_proto::v1::runner_server;
 
 use super::ledger::{Lines, lines, unchecked};
 use super::watch::{Statuses, statuses};
 use crate::messages;
+use crate::serve::access::Caller;
 
 /// How long the journal may take to be read for one answer.
 pub(super) const READING: Duration = Duration::from_secs(30);
@@ -47,23 +48,27 @@ impl runner_server::Runner for Service {
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        let pool = self.pool(&request.into_inner().pool)?;
-        Ok(Response::new(self.pools(pool.as_ref())?))
+        let caller = Caller::of(request.extensions());
+        let pool = self.pool(&request.into_inner().pool, &caller)?;
+        Ok(Response::new(self.pools(pool.as_ref(), &caller)?))
     }
 
     async fn watch(
         &self,
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Statuses>, Status> {
-        let pool = self.pool(&request.into_inner().pool)?;
-        Ok(Response::new(statuses(self.clone(), pool)))
+        let caller = Caller::of(request.extensions());
+        let pool = self.pool(&request.into_inner().pool, &caller)?;
+        Ok(Response::new(statuses(self.clone(), pool, caller)))
     }
 
     async fn explain(
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let subject = request.into_inner().subject;
+        self.may_ask_about(&subject, &caller).await?;
         let (journal, now) = (self.runner.journal(), Clock::system().now());
         let live = self.live();
         let told = timeout(READING, explain(&**journal, &subject, now, &live)).await;
@@ -81,7 +86,12 @@ impl runner_server::Runner for Service {
     }
 
     async fn ledger(&self, request: Request<v1::LedgerRequest>) -> Result<Response<Lines>, Status> {
+        let caller = Caller::of(request.extensions());
         let pool = parse(&request.into_inner().pool)?;
+        match &pool {
+            Some(pool) => caller.may_use(pool)?,
+            None => caller.may_use_all()?,
+        }
         let live = self.live();
         let unchecked = unchecked(&self.runner.status(), pool.as_ref());
         let ledger = Ledger::of(Arc::clone(self.runner.journal()))
@@ -98,6 +108,7 @@ impl runner_server::Runner for Service {
         &self,
         request: Request<v1::SweepRequest>,
     ) -> Result<Response<v1::SweepResponse>, Status> {
+        Caller::of(request.extensions()).may_use_all()?;
         let request = request.into_inner();
         let named = match request.deployment_id.as_str() {
             "" => None,
@@ -129,18 +140,29 @@ impl runner_server::Runner for Service {
 }
 
 impl Service {
-    /// All pools, or one, as they are now.
-    pub(super) fn pools(&self, pool: Option<&PoolName>) -> Result<v1::StatusResponse, Status> {
+    /// All pools that are for the caller, or one, as they are now.
+    pub(super) fn pools(
+        &self,
+        pool: Option<&PoolName>,
+        caller: &Caller,
+    ) -> Result<v1::StatusResponse, Status> {
         if self.leaving.is_cancelled() {
             return Err(moved());
         }
         let standings = self.runner.status().into_iter();
-        let wanted = standings.filter(|standing| pool.is_none_or(|name| standing.name == *name));
+        let wanted = standings
+            .filter(|standing| pool.is_none_or(|name| standing.name == *name))
+            .filter(|standing| caller.may_use(&standing.name).is_ok());
         let pools: Vec<_> = wanted.map(messages::standing).collect();
         if let (Some(pool), true) = (pool, pools.is_empty()) {
             return Err(Status::not_found(format!("there is no pool {pool} here")));
         }
-        let troubles = self.runner.troubles().into_iter();
+        let mut troubles = self.runner.troubles();
+        if !caller.is_unrestricted() {
+            // They are of the runner, and may name any pool.
+            troubles.clear();
+        }
+        let troubles = troubles.into_iter();
         Ok(v1::StatusResponse {
             runner_id: self.id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -153,13 +175,36 @@ impl Service {
     }
 
     /// The pool of this name, which must be known here; none: all.
-    fn pool(&self, name: &str) -> Result<Option<PoolName>, Status> {
+    fn pool(&self, name: &str, caller: &Caller) -> Result<Option<PoolName>, Status> {
         let pool = parse(name)?;
         match &pool {
-            // Fails where there is no such pool.
-            Some(_) => self.pools(pool.as_ref()).map(|_| pool),
+            Some(name) => {
+                caller.may_use(name)?;
+                // Fails where there is no such pool.
+                self.pools(pool.as_ref(), caller).map(|_| pool)
+            }
             None => Ok(None),
         }
+    }
+
+    /// Whether the story of a stage or a machine is for the caller. To one that
+    /// may use some pools only, a stage elsewhere looks like one that never was.
+    async fn may_ask_about(&self, subject: &str, caller: &Caller) -> Result<(), Status> {
+        if caller.is_unrestricted() {
+            return Ok(());
+        }
+        let pool = match StageId::parse(subject) {
+            Ok(stage) => self.runner.pool_of(&stage).await,
+            Err(_) => Ok(None),
+        };
+        let pool = pool.map_err(|_| silent_journal())?;
+        if pool.is_some_and(|pool| caller.may_use(&pool).is_ok()) {
+            return Ok(());
+        }
+        let unknown = ExplainError::Unknown {
+            subject: subject.to_owned(),
+        };
+        Err(Status::not_found(unknown.to_string()))
     }
 
     /// How the machine fares that is asked about, or that its stage has.

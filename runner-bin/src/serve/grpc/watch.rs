@@ -11,6 +11,7 @@ use vmpool_core::PoolName;
 use vmpool_proto::v1::StatusResponse;
 
 use super::service::{Service, moved};
+use crate::serve::access::Caller;
 
 /// At the earliest so long after the last one.
 const AT_MOST: Duration = Duration::from_millis(100);
@@ -23,17 +24,19 @@ pub(super) type Statuses = Pin<Box<dyn Stream<Item = Result<StatusResponse, Stat
 struct Watch {
     service: Service,
     pool: Option<PoolName>,
+    caller: Caller,
     changes: watch::Receiver<u64>,
     begun: bool,
 }
 
 /// The pools now and whenever they change, until the runner is left. A watcher
 /// that reads slowly misses what was between.
-pub(super) fn statuses(service: Service, pool: Option<PoolName>) -> Statuses {
+pub(super) fn statuses(service: Service, pool: Option<PoolName>, caller: Caller) -> Statuses {
     let changes = service.runner.changes();
     let watch = Watch {
         service,
         pool,
+        caller,
         changes,
         begun: false,
     };
@@ -64,6 +67,6 @@ impl Watch {
         }
         self.begun = true;
         self.changes.mark_unchanged();
-        self.service.pools(self.pool.as_ref())
+        self.service.pools(self.pool.as_ref(), &self.caller)
     }
 }
