@@ -18,10 +18,6 @@ pub(crate) use self::trust::{Own, TrustError, only, system_and};
 use self::way::Way;
 
 /// A client for bodies of one kind.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the log service's client is its first user")
-)]
 pub(crate) type HttpsClient<B> = Client<HttpsConnector<Way>, B>;
 
 /// A client that believes the system's CAs and those of `ca_file`, and goes by
