@@ -242,7 +242,7 @@ impl Site {
     }
 
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Bytes) -> Option<Answered> {
-        ask(self.port, method, path, body).await
+        ask(self.port(), method, path, body).await
     }
 
     /// Sends a body that never ends; gives what is answered to that.

@@ -353,7 +353,7 @@ mod tests {
             ),
             (
                 "callers:\n- {name: a, certificate: x, stages: 0}\n",
-                "2:37: here is to be",
+                "2:29: here is to be a nonzero u32",
             ),
             (
                 "callers:\n- {name: a b, certificate: x}\n",
