@@ -21,6 +21,7 @@ use crate::outgoing;
 const LONGEST: u64 = 4096;
 
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_field_names, reason = "they are the options' names")]
 pub(crate) struct KeyArgs {
     /// The file with the token that the runner is shown, where it wants one
     #[arg(

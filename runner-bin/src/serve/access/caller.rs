@@ -102,7 +102,7 @@ impl Caller {
     /// nothing.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let found = extensions.get::<Self>().cloned();
-        found.unwrap_or(Self::nobody())
+        found.unwrap_or_else(Self::nobody)
     }
 
     /// Itself, where it has a name.

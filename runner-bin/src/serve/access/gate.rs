@@ -24,7 +24,7 @@ pub(crate) struct Peer {
 pub(crate) struct GateLayer<B> {
     access: Access,
     peer: Option<Peer>,
-    refuse: fn(&NotAdmitted) -> Response<B>,
+    refuse: fn(NotAdmitted) -> Response<B>,
 }
 
 /// Puts the [`Caller`](super::Caller) into each request's extensions.
@@ -40,7 +40,7 @@ impl<B> GateLayer<B> {
     pub(crate) fn new(
         access: Access,
         peer: Option<Peer>,
-        refuse: fn(&NotAdmitted) -> Response<B>,
+        refuse: fn(NotAdmitted) -> Response<B>,
     ) -> Self {
         Self {
             access,
@@ -107,7 +107,7 @@ where
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }
-            Err(refused) => Either::Right(ready(Ok((self.of.refuse)(&refused)))),
+            Err(refused) => Either::Right(ready(Ok((self.of.refuse)(refused)))),
         }
     }
 }

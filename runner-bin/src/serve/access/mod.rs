@@ -28,7 +28,7 @@ mod refusal;
 mod stages;
 mod tls;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::select_all;
@@ -270,10 +270,10 @@ impl Watches {
     }
 }
 
-fn read_callers(path: &PathBuf) -> Result<Callers, AccessError> {
+fn read_callers(path: &Path) -> Result<Callers, AccessError> {
     let text = files::read_secret(path)?;
     Callers::read(&text).map_err(|source| AccessError::Callers {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })
 }

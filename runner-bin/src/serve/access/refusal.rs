@@ -27,7 +27,7 @@ pub(crate) enum NotAdmitted {
 }
 
 /// The answer of the routes for builds.
-pub(crate) fn over_http(refused: &NotAdmitted) -> Response<Body> {
+pub(crate) fn over_http(refused: NotAdmitted) -> Response<Body> {
     let status = match refused {
         NotAdmitted::TooSoon => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::UNAUTHORIZED,
@@ -47,7 +47,7 @@ pub(crate) fn over_http(refused: &NotAdmitted) -> Response<Body> {
 }
 
 /// The answer of gRPC.
-pub(crate) fn over_grpc(refused: &NotAdmitted) -> Response<tonic::body::Body> {
+pub(crate) fn over_grpc(refused: NotAdmitted) -> Response<tonic::body::Body> {
     let told = refused.to_string();
     let status = match refused {
         NotAdmitted::TooSoon => {

@@ -92,13 +92,12 @@ impl Places {
     /// Safe.
     pub(super) async fn take(&self) -> Place {
         let free = Arc::clone(&self.0.free);
-        let permit = match Arc::clone(&free).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                self.make_room();
-                let permit = free.acquire_owned().await;
-                permit.expect("the semaphore is never closed")
-            }
+        let permit = if let Ok(permit) = Arc::clone(&free).try_acquire_owned() {
+            permit
+        } else {
+            self.make_room();
+            let permit = free.acquire_owned().await;
+            permit.expect("the semaphore is never closed")
         };
         let seat = Arc::new(Seat {
             places: self.clone(),
