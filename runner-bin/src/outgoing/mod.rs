@@ -25,10 +25,7 @@ pub(crate) type HttpsClient<B> = Client<HttpsConnector<Way>, B>;
 ///
 /// # Errors
 /// There is no CA to believe, or the file can't be used.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the log service's client is its first user")
-)]
+#[expect(dead_code, reason = "the log service's client is its first user")]
 pub(crate) fn client<B>(ca_file: Option<&Path>) -> Result<HttpsClient<B>, TrustError>
 where
     B: http_body::Body + Send,
