@@ -38,7 +38,16 @@ pub(super) fn first(site: &Site) {
         })
         .collect();
     let http = site.doors.http.address();
-    let metrics = site.doors.metrics.as_ref().map_or(http, Door::address);
+    let scheme = if site.access.speaks_tls() {
+        "https"
+    } else {
+        "http"
+    };
+    let metrics = site.doors.metrics.as_ref().map(Door::address);
+    let metrics = metrics.map_or_else(
+        || format!("{scheme}://{http}"),
+        |own| format!("http://{own}"),
+    );
     let peers = site.doors.peers.as_ref();
     let peers = peers.map_or_else(
         || "none".to_owned(),
@@ -49,9 +58,9 @@ pub(super) fn first(site: &Site) {
     );
     let _ = say(format_args!(
         "vmpool {} serves\n\
-         \x20 builds      http://{http}\n\
-         \x20 tools       http://{} (gRPC)\n\
-         \x20 metrics     http://{metrics}/metrics\n\
+         \x20 builds      {scheme}://{http}\n\
+         \x20 tools       {scheme}://{} (gRPC)\n\
+         \x20 metrics     {metrics}/metrics\n\
          \x20 peers       {peers}\n\
          \x20 pools       {}\n\
          \x20 state       {}\n\
