@@ -33,6 +33,11 @@ pub mod sweep;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
+/// The target of the spans that a build's trace is made of: setup, claim, queue,
+/// commit, prepare, follow. A program that makes traces records these, and
+/// keeps them out of its log. Where nobody records them they cost nothing.
+pub const TRACED: &str = "vmpool_build";
+
 pub use clock::{Clock, Timestamp};
 pub use executor::{ExecutorError, Guarantees, LogSink, LogSinkError, LogStore, StepExecutor};
 pub use facts::Facts;

@@ -68,7 +68,7 @@ const COUNTERS: [(&str, &str); 14] = [
     ),
 ];
 
-const GAUGES: [(&str, Unit, &str); 17] = [
+const GAUGES: [(&str, Unit, &str); 18] = [
     (
         "vmpool_acquire_objective_seconds",
         Seconds,
@@ -93,6 +93,11 @@ const GAUGES: [(&str, Unit, &str); 17] = [
         "vmpool_pool_stopped",
         Count,
         "1 while the pool takes no requests; `vmpool pool ls` says why",
+    ),
+    (
+        "vmpool_pool_cordoned",
+        Count,
+        "1 while a person keeps new stages off the pool; `vmpool pool ls` says who and why",
     ),
     ("vmpool_machines", Count, "Machines by state"),
     (

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::parts::{self, cargo, command};
 
 /// Programs that tests call, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("git", "git"),
     ("curl", "curl"),
     ("ip", "iproute2"),
@@ -22,6 +22,9 @@ const PROGRAMS: [(&str, &str); 11] = [
     // They judge what a new machine does first.
     ("cloud-init", "cloud-init"),
     ("shellcheck", "shellcheck"),
+    // They judge what is deployed.
+    ("systemd-analyze", "systemd"),
+    ("promtool", "prometheus"),
 ];
 
 /// PostgreSQL's server, for the tests of a journal that runners share. Its

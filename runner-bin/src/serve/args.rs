@@ -121,6 +121,12 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) access: AccessArgs,
 
+    /// The objective: a build shall wait no longer for its machine, like 5s. It is measured
+    /// at /metrics, and nothing else depends on it
+    #[arg(long, value_name = "DURATION", default_value = "5s",
+        value_parser = vmpool_pipeline::parse_duration, help_heading = "Metrics")]
+    pub(crate) acquire_objective: Duration,
+
     /// How long requests may take to end when the runner is to stop, like 30s or 5m
     #[arg(long, value_name = "DURATION", default_value = "30s",
         value_parser = vmpool_pipeline::parse_duration, help_heading = "Stopping")]
@@ -129,6 +135,23 @@ pub(crate) struct ServeArgs {
     /// Log lines for programs, one JSON object a line
     #[arg(long, help_heading = "Output")]
     pub(crate) json_logs: bool,
+
+    /// A collector of OpenTelemetry that takes traces of builds over gRPC, like
+    /// http://127.0.0.1:4317; its other settings are OpenTelemetry's variables
+    /// [default: OTEL_EXPORTER_OTLP_ENDPOINT, else none]
+    #[arg(long, value_name = "URL", help_heading = "Output")]
+    pub(crate) otlp: Option<String>,
+
+    /// Which log lines: error, warn, info, debug or trace, also for a part alone, like
+    /// info,vmpool_core=debug
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "VMPOOL_LOG",
+        default_value = "info",
+        help_heading = "Output"
+    )]
+    pub(crate) log_level: String,
 
     /// Standard input is a channel to the runner that is to be replaced
     #[arg(long, hide = true)]

@@ -16,6 +16,7 @@ use vmpool_pipeline::{PoolFile, Wanted};
 
 use super::access::Caller;
 use super::grpc::Ask;
+use super::metrics::Builds;
 use super::wire::{self, Answer, DestroyVm, ExecuteVm, SetupVm};
 
 /// A request as it came, to be answered here or by another runner.
@@ -171,7 +172,12 @@ impl Call {
                 if let Some(pool) = pool {
                     request.pool = pool.name.as_str().into();
                 }
-                match runner.setup(request).await {
+                let build = pool.map(|pool| Builds::asks(wanted, pool, false));
+                let ended = runner.setup(request).await;
+                if let Some(build) = build {
+                    build.ended(&ended);
+                }
+                match ended {
                     Ok(lease) => Ok(wire::set_up(&lease, pool)),
                     Err(error) => setup_failed(error),
                 }

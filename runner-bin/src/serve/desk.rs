@@ -16,12 +16,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span};
 use vmpool_core::runner::Runner;
 use vmpool_pipeline::PoolFile;
 
 use super::access::Access;
 use super::call::{Call, Elsewhere, Request};
+use super::grpc::Ask;
 use super::peer::{Peers, Successor};
+use super::traces;
 use super::wire::Answer;
 
 /// A request that nobody can answer waits so long at most: as long as one
@@ -159,6 +162,18 @@ impl Desk {
             Ok(call) => call,
             Err(answer) => return answer,
         };
+        let answer = self.find_answer(&call, &request);
+        let answer = answer.instrument(traced(&call)).await;
+        if let Call::Destroy { stage } | Call::Builds(Ask::Release { stage }) = &call
+            && let Some(runner) = self.runner()
+        {
+            traces::stage_ended(&runner, stage).await;
+        }
+        answer
+    }
+
+    /// Has whoever can answer the call.
+    async fn find_answer(&self, call: &Call, request: &Request) -> Answer {
         let mut search = Search::begin();
         let mut seat = self.0.seat.subscribe();
         loop {
@@ -167,17 +182,17 @@ impl Desk {
             let found = match sitting {
                 Seat::Gone => return Answer::later("the runner has stopped: ask again"),
                 Seat::Empty => Err("no runner is ready".to_owned()),
-                Seat::Successor(successor) => self.relay(&successor, &request).await,
+                Seat::Successor(successor) => self.relay(&successor, request).await,
                 Seat::Runner(runner) => {
                     let (pools, caller) = (self.pools(), &request.caller);
-                    let permit = self.0.access.permit(caller, &call, &runner, &pools);
+                    let permit = self.0.access.permit(caller, call, &runner, &pools);
                     let _permit = match permit.await {
                         Ok(permit) => permit,
                         Err(answer) => return answer,
                     };
                     match call.perform(&runner, &pools).await {
                         Ok(answer) => return answer,
-                        Err(elsewhere) => self.ask_owner(&elsewhere, &request).await,
+                        Err(elsewhere) => self.ask_owner(&elsewhere, request).await,
                     }
                 }
             };
@@ -217,7 +232,11 @@ impl Desk {
                 Seat::Runner(_) if is_setup && self.is_stopping() => {
                     return Err(NotHere("the runner is stopping".to_owned()));
                 }
-                Seat::Runner(runner) => match call.perform(&runner, &self.pools()).await {
+                Seat::Runner(runner) => match call
+                    .perform(&runner, &self.pools())
+                    .instrument(traced(&call))
+                    .await
+                {
                     Ok(answer) => return Ok(answer),
                     // It was handed over meanwhile, to whoever sits here now.
                     Err(_) if !matches!(&*self.0.seat.borrow(), Seat::Runner(_)) => {}
@@ -258,6 +277,21 @@ impl Desk {
     async fn relay(&self, successor: &Successor, request: &Request) -> Result<Answer, String> {
         let relayed = successor.forward(request).await;
         relayed.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+    }
+}
+
+/// The span of a call that is about a stage.
+fn traced(call: &Call) -> Span {
+    match call {
+        Call::Setup { request, .. } => traces::of_call("setup", &request.stage),
+        Call::Step { stage, .. } | Call::Builds(Ask::Run { stage, .. }) => {
+            traces::of_call("step", stage)
+        }
+        Call::Destroy { stage } => traces::of_call("destroy", stage),
+        Call::Builds(Ask::Acquire { request, .. }) => traces::of_call("acquire", &request.stage),
+        Call::Builds(Ask::Release { stage }) => traces::of_call("release", stage),
+        // They change nothing, and streams ask them again and again.
+        _ => Span::none(),
     }
 }
 

@@ -10,7 +10,6 @@ use axum::routing::{any, get, post};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use http_body_util::LengthLimitError;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::timeout;
 use vmpool_core::Clock;
 use vmpool_core::runner::{PoolOwner, Runner};
@@ -19,6 +18,8 @@ use super::access::Caller;
 use super::call::Request;
 use super::desk::Desk;
 use super::doors::Crowded;
+use super::metrics::{CountLayer, Metrics};
+use super::traces::CallerLayer;
 use super::wire::Answer;
 
 /// The largest body of a request.
@@ -30,8 +31,12 @@ const BODY_PATIENCE: Duration = Duration::from_secs(90);
 /// How long the journal may take to show that it is there.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What Prometheus calls the form of `/metrics`.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// The routes. `metrics` are among them unless they have a socket of their own.
-pub(super) fn routes(desk: Desk, metrics: Option<PrometheusHandle>) -> Router {
+pub(super) fn routes(desk: Desk, metrics: Option<Metrics>) -> Router {
+    let watched = metrics.map(|metrics| metrics_route(metrics, desk.clone()));
     let routes = Router::new()
         .route("/healthz", get(async || "OK"))
         .route("/readyz", get(readyz))
@@ -41,24 +46,30 @@ pub(super) fn routes(desk: Desk, metrics: Option<PrometheusHandle>) -> Router {
         .route("/destroy", post(answer))
         .fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"))
         .with_state(desk);
-    match metrics {
-        Some(metrics) => routes.merge(metrics_route(metrics)),
+    let routes = match watched {
+        Some(watched) => routes.merge(watched),
         None => routes,
-    }
+    };
+    routes.layer(CallerLayer).layer(CountLayer::Http)
 }
 
 /// What watches over a runner, alone: for an address of its own.
-pub(super) fn watching(desk: Desk, metrics: PrometheusHandle) -> Router {
+pub(super) fn watching(desk: Desk, metrics: Metrics) -> Router {
     Router::new()
         .route("/healthz", get(async || "OK"))
         .route("/readyz", get(readyz))
-        .with_state(desk)
-        .merge(metrics_route(metrics))
+        .with_state(desk.clone())
+        .merge(metrics_route(metrics, desk))
+        .layer(CountLayer::Http)
 }
 
 /// `/metrics` alone.
-pub(super) fn metrics_route(metrics: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", any(async move || metrics.render()))
+fn metrics_route(metrics: Metrics, desk: Desk) -> Router {
+    let render = async move || {
+        let rendered = metrics.render(desk.runner().as_ref(), &desk.pools());
+        ([(CONTENT_TYPE, METRICS_TYPE)], rendered)
+    };
+    Router::new().route("/metrics", any(render))
 }
 
 async fn answer(State(desk): State<Desk>, request: http::Request<Body>) -> Response {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -13,11 +12,13 @@ use super::args::ServeArgs;
 use super::desk::Seat;
 use super::doors::Doors;
 use super::manager;
+use super::metrics::Metrics;
 use super::peer::PeerService;
 use super::screen;
 use super::shift::{self, Shift};
 use super::signals::{Signal, Signals};
 use super::site::Site;
+use super::traces::Exporter;
 use super::upgrade::{Next, Predecessor, Serving};
 use super::watch::Watch;
 use crate::exit::{Exit, OrExit as _, Stopped};
@@ -32,29 +33,26 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// Between two tries to have its place back.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Between two looks at what old metrics may be forgotten.
-const UPKEEP: Duration = Duration::from_secs(5);
-
 /// Runs until a signal stops it.
 ///
 /// # Errors
 /// An option, a file or the host can't be used, or the runner can't go on.
 pub(crate) fn serve(args: ServeArgs) -> Result<Exit, Stopped> {
-    screen::log(args.json_logs);
+    let exporter = screen::log(&args).or_exit(Exit::BadInput)?;
     // Fails only where it was done before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = Runtime::new().context("start the runtime");
     let runtime = runtime.or_exit(Exit::Failed)?;
-    let exit = runtime.block_on(run(args));
+    let exit = runtime.block_on(run(args, exporter));
     // Calls to the provider may block; the next process makes them again.
     runtime.shutdown_background();
     exit
 }
 
-async fn run(args: ServeArgs) -> Result<Exit, Stopped> {
+async fn run(args: ServeArgs, exporter: Option<Exporter>) -> Result<Exit, Stopped> {
     let mut signals = Signals::catch().or_exit(Exit::Failed)?;
     // Before anything counts.
-    let metrics = PrometheusBuilder::new().install_recorder();
+    let metrics = Metrics::install(args.journal.is_some());
     let metrics = metrics.context("record metrics").or_exit(Exit::Failed)?;
     let (predecessor, inherited) = if args.replace {
         let (predecessor, sockets) = Predecessor::meet().or_exit(Exit::BadInput)?;
@@ -78,18 +76,16 @@ async fn run(args: ServeArgs) -> Result<Exit, Stopped> {
             site.access.reload();
         }
     };
-    let upkeep = async {
-        let mut every = tokio::time::interval(UPKEEP);
-        loop {
-            every.tick().await;
-            site.metrics.run_upkeep();
+    let working = async {
+        tokio::select! {
+            exit = work(&site, shift, &mut signals, &mut watch) => exit.or_exit(Exit::Failed),
+            () = site.metrics.keep() => Ok(Exit::Failed),
+            () = keys => Ok(Exit::Failed),
+            () = manager::reassure(&site) => Ok(Exit::Failed),
         }
     };
-    tokio::select! {
-        exit = work(&site, shift, &mut signals, &mut watch) => exit.or_exit(Exit::Failed),
-        () = upkeep => Ok(Exit::Failed),
-        () = keys => Ok(Exit::Failed),
-    }
+    let exit = Box::pin(Exporter::send_until(exporter, working)).await;
+    exit.or_exit(Exit::BadInput)?
 }
 
 async fn begin(site: &Site) -> Result<Shift, Stopped> {
@@ -127,6 +123,7 @@ async fn work(
             signal = signals.next() => signal,
             () = watch.changed() => Signal::Reload,
             () = shift.reload(site), if to_reload => {
+                manager::serves();
                 to_reload = false;
                 continue;
             }
@@ -135,6 +132,7 @@ async fn work(
             Signal::Stop(signal) => return Ok(stop(site, Some(shift), signals, signal).await),
             Signal::Reload => {
                 site.access.reload();
+                manager::reloads();
                 to_reload = true;
                 continue;
             }
@@ -200,6 +198,7 @@ async fn stop(site: &Site, shift: Option<Shift>, signals: &mut Signals, signal: 
         ?grace,
         "stopping; builds go on, the next runner takes them over"
     );
+    manager::stops();
     site.desk.stop();
     let ending = async {
         // Without a shift nobody answers what waits.

@@ -2,26 +2,41 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::args::ServeArgs;
 use super::doors::Door;
 use super::site::Site;
+use super::traces::{self, Exporter};
 use crate::out::say;
 
-/// Log lines go to standard error; `VMPOOL_LOG` says which (`debug`,
-/// `vmpool_core=trace`, …). They are coloured where a person sees them.
-pub(super) fn log(json: bool) {
+/// Log lines go to standard error; `level` says which (`debug`,
+/// `info,vmpool_core=trace`, …). They are coloured where a person sees them. What
+/// a line is about are its fields: `pool`, `stage`, `step`, `machine`, `error`.
+/// Where there is a collector of [traces], gives what sends them.
+///
+/// # Errors
+/// `level` is none.
+pub(super) fn log(args: &ServeArgs) -> anyhow::Result<Option<Exporter>> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
-    let filter = EnvFilter::try_from_env("VMPOOL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = traces::log_filter(&args.log_level)?;
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(!plain && io::stderr().is_terminal())
         .with_writer(io::stderr);
-    if json {
-        lines.json().init();
+    let lines = if args.json_logs {
+        let lines = lines.json().flatten_event(true).with_span_list(false);
+        lines.with_filter(filter).boxed()
     } else {
-        lines.init();
-    }
+        lines.with_filter(filter).boxed()
+    };
+    let (spans, exporter) = traces::begin(args.otlp.as_deref()).unzip();
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(spans)
+        .init();
+    Ok(exporter)
 }
 
 /// Says on standard output what serves where. Nobody need be there to read it.

@@ -93,7 +93,10 @@ impl Shift {
             sharing,
         };
         let (deployment, offered) = (site.authority.deployment(), site.agents.as_ref());
-        let (mut sources, pools) = (Sources::new(site.state.path()), site.desk.pools());
+        let (mut sources, pools) = (
+            Sources::new(site.state.path(), site.args.acquire_objective),
+            site.desk.pools(),
+        );
         let made = sources.make(&pools, &[], &site.owner, deployment, offered);
         let made = made.await?;
         let runner = Runner::start(parts, made.sources()).await;

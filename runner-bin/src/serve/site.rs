@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use metrics_exporter_prometheus::PrometheusHandle;
 use vmpool_agent::Authority;
 use vmpool_core::Owner;
 
@@ -15,9 +14,11 @@ use super::desk::Desk;
 use super::doors::{self, Connections, Doors};
 use super::journal;
 use super::logs::FileLogs;
+use super::metrics::Metrics;
 use super::peer::Peers;
 use super::pools;
 use super::state_dir::StateDir;
+use super::traces;
 use crate::exit::{Exit, OrExit as _, Stopped};
 
 /// The place where shifts follow each other.
@@ -39,7 +40,7 @@ pub(super) struct Site {
     pub(super) most_connections: usize,
     pub(super) connections: Connections,
     pub(super) desk: Desk,
-    pub(super) metrics: PrometheusHandle,
+    pub(super) metrics: Metrics,
 }
 
 impl Site {
@@ -51,7 +52,7 @@ impl Site {
     pub(super) fn new(
         args: ServeArgs,
         open: impl FnOnce(&ServeArgs) -> anyhow::Result<Doors>,
-        metrics: PrometheusHandle,
+        metrics: Metrics,
     ) -> Result<Self, Stopped> {
         let listens = [
             ("--listen", args.listen),
@@ -69,6 +70,7 @@ impl Site {
         let trust = args.trust.as_deref().unwrap_or_else(|| state.path());
         let authority = Authority::open_or_create(trust).or_exit(Exit::BadInput)?;
         let authority = Arc::new(authority);
+        traces::of_deployment(authority.deployment());
         let agents = match (&args.agents, &args.agents_url) {
             (Some(folder), Some(url)) => Some(Offered::read(folder, url)),
             _ => None,

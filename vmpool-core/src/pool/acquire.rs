@@ -4,6 +4,7 @@
 //! for its end and find its result.
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::book;
 use super::claim::Written;
@@ -15,6 +16,7 @@ use super::{
     AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, Origin, PoolEvent,
     RequestHash, TryAcquireError,
 };
+use crate::TRACED;
 use crate::clock::{Timestamp, later};
 use crate::id::StageId;
 use crate::journal::JournalError;
@@ -64,7 +66,9 @@ impl Shared {
                         stage: request.stage.clone(),
                     });
                     self.work.notify_one();
-                    match tokio::time::timeout_at(patience.until, wait).await {
+                    let queue = tracing::info_span!(target: TRACED, "queue");
+                    let waited = tokio::time::timeout_at(patience.until, wait);
+                    match waited.instrument(queue).await {
                         Ok(Ok(claim)) => claim,
                         // It was cordoned and is open again.
                         Ok(Err(_)) if self.queue.closed().is_none() => continue,

@@ -114,6 +114,7 @@ impl Shared {
                 book.put_machine(after.clone());
                 if let Some((stage, origin)) = ended {
                     self.metrics.stage_ended(&stage.state);
+                    tracing::info!(pool = %self.name, stage = %stage.id, machine = %id, %cause, "a stage ended");
                     // It asks for nothing any more, so nobody follows it.
                     let _ = book.put_stage(stage, origin);
                 }

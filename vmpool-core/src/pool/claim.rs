@@ -8,12 +8,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use super::acquire::Patience;
 use super::notice;
 use super::queue::Claim;
 use super::shared::{ReadyMachine, Shared};
 use super::turn::Submitted;
 use super::{AcquireError, AcquireRequest, Lease, Origin, PoolEvent};
+use crate::TRACED;
 use crate::clock::{Timestamp, later};
 use crate::id::Version;
 use crate::journal::{Batch, Change, CommitError, MachineRow, RowKey, StageRow};
@@ -99,7 +102,8 @@ impl Shared {
             Err(batch) => {
                 let patience = patience.unwrap_or_else(|| self.patience(request));
                 let until = patience.until.max(later(LAST_WORD));
-                let answer = self.parts.journal.commit(batch);
+                let commit = tracing::info_span!(target: TRACED, "commit");
+                let answer = self.parts.journal.commit(batch).instrument(commit);
                 tokio::time::timeout_at(until, answer)
                     .await
                     .unwrap_or_else(|_| {

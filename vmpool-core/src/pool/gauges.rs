@@ -48,6 +48,10 @@ fn set(name: &PoolName, status: Option<&PoolStatus>, now: Timestamp) {
         "vmpool_pool_stopped",
         count(|status| u32::from(status.stopped.is_some())),
     );
+    gauge(
+        "vmpool_pool_cordoned",
+        count(|status| u32::from(status.cordon.is_some())),
+    );
     gauge("vmpool_machines_ordered", count(|status| status.ordered));
     gauge("vmpool_stages_running", count(|status| status.claimed));
     gauge("vmpool_requests_waiting", count(|status| status.waiting));

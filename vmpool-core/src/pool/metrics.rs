@@ -14,7 +14,15 @@ use crate::stage::{StageEnd, StageState};
 
 /// The parts of a machine's start that have a name of their own here. Others
 /// are told as one: an agent is not believed with names without end.
-const PHASES: [&str; 6] = ["system", "clock", "cloud-init", "agent", "docker", "git"];
+const PHASES: [&str; 7] = [
+    "system",
+    "clock",
+    "cloud-init",
+    "agent",
+    "docker",
+    "git",
+    "other",
+];
 
 /// How stages end.
 const HOW: [&str; 5] = [
@@ -27,7 +35,6 @@ const HOW: [&str; 5] = [
 
 /// Handles, so that no name is looked up on the claim path.
 pub(super) struct Metrics {
-    pool: PoolName,
     objective: Duration,
     acquired: Histogram,
     warm: Counter,
@@ -37,6 +44,7 @@ pub(super) struct Metrics {
     in_time: Counter,
     refills: Histogram,
     boots: Histogram,
+    boot_phases: [Histogram; PHASES.len()],
     launched: Counter,
     gone: Counter,
     lost: Counter,
@@ -66,7 +74,6 @@ impl Metrics {
         metrics::gauge!("vmpool_acquire_objective_seconds", "pool" => pool.clone())
             .set(objective.as_secs_f64());
         Self {
-            pool: name.clone(),
             objective,
             acquired: metrics::histogram!("vmpool_acquire_seconds", "pool" => pool.clone()),
             warm: requests("warm"),
@@ -78,6 +85,11 @@ impl Metrics {
             ),
             refills: metrics::histogram!("vmpool_refill_seconds", "pool" => pool.clone()),
             boots: metrics::histogram!("vmpool_boot_seconds", "pool" => pool.clone()),
+            boot_phases: PHASES.map(|phase| {
+                metrics::histogram!(
+                    "vmpool_boot_phase_seconds", "pool" => pool.clone(), "phase" => phase
+                )
+            }),
             launched: metrics::counter!("vmpool_machines_launched_total", "pool" => pool.clone()),
             gone: ended(MachineState::Gone),
             lost: ended(MachineState::Lost),
@@ -146,12 +158,9 @@ impl Metrics {
 
     /// A machine's start had this part.
     pub(super) fn boot_phase(&self, phase: &BootPhase) {
-        let known = PHASES.into_iter().find(|known| *known == phase.name);
-        metrics::histogram!(
-            "vmpool_boot_phase_seconds",
-            "pool" => self.pool.to_string(), "phase" => known.unwrap_or("other")
-        )
-        .record(phase.took.as_secs_f64());
+        let known = PHASES.iter().position(|known| *known == phase.name);
+        // The last is for all others.
+        self.boot_phases[known.unwrap_or(PHASES.len() - 1)].record(phase.took.as_secs_f64());
     }
 
     /// The provider gave so many machines.

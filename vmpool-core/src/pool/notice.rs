@@ -81,7 +81,8 @@ impl Shared {
     fn note_notice(&self, row: &MachineRow, notice: &Notice) {
         let now = self.now();
         let cause = notice.with_time_left(now);
-        tracing::warn!(pool = %self.name, machine = %row.id(), stage = ?row.stage, "{cause}");
+        let stage = row.stage.as_ref().map(tracing::field::display);
+        tracing::warn!(pool = %self.name, machine = %row.id(), stage, "{cause}");
         let stage = row.stage.clone().map(RowKey::Stage);
         {
             let mut book = self.book.lock();

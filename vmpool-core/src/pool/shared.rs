@@ -114,7 +114,8 @@ impl Shared {
             machine: machine.cloned(),
             text: text.into(),
         };
-        tracing::warn!(pool = %self.name, machine = ?evidence.machine, "{}", evidence.text);
+        let about = evidence.machine.as_ref().map(tracing::field::display);
+        tracing::warn!(pool = %self.name, machine = about, "{}", evidence.text);
         self.announcer.tell(|| PoolEvent::Trouble(evidence.clone()));
         self.metrics.trouble();
         self.book.lock().add_evidence(evidence);

@@ -17,10 +17,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::RunnerError;
+use super::measures::word;
 use super::reign::{PAUSE, Reign};
 use super::stages::{Phase, StageEntry, StepEntry, Told};
+use crate::TRACED;
 use crate::clock::Timestamp;
 use crate::executor::{ExecutorError, LogSink};
 use crate::pool::{Lease, NoteError, Pool as _};
@@ -38,9 +42,23 @@ impl Reign {
     /// Follows a step by a task of its own. Its content, where there is one,
     /// starts it; else it is attached to.
     pub(super) fn follow(self: &Arc<Self>, stage: &Arc<StageEntry>, step: Arc<StepEntry>) {
+        // Of a step that was found nobody asks: its trace is that of who asks again.
+        let traced = if tracing::Span::current().is_none() {
+            tracing::Span::none()
+        } else {
+            tracing::info_span!(
+                target: TRACED, "follow", step = %step.id, outcome = Empty,
+                run.started_at_unix_ms = Empty, run.ended_at_unix_ms = Empty
+            )
+        };
         let follower = Follower::new(self.clone(), stage.clone(), step);
-        self.spawn(async move { follower.follow().await });
+        self.spawn(async move { follower.follow().await }.instrument(traced));
     }
+}
+
+/// As traces have numbers.
+fn unix_ms(at: Timestamp) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
 }
 
 struct Follower {
@@ -80,6 +98,15 @@ impl Follower {
         };
         let outcome = self.write_down(outcome).await;
         self.reign.measures.step_ended(&outcome);
+        tracing::Span::current()
+            .record("outcome", word(&outcome.status))
+            .record("run.started_at_unix_ms", unix_ms(outcome.started_at))
+            .record("run.ended_at_unix_ms", unix_ms(outcome.ended_at));
+        tracing::info!(
+            pool = %self.reign.name, stage = %self.stage.id, step = %self.step.id,
+            took_ms = u64::try_from(outcome.ended_at.since(outcome.started_at).as_millis()).ok(),
+            outcome = word(&outcome.status), "a step ended"
+        );
         self.step.tell(Told::Ended(outcome));
     }
 

@@ -69,22 +69,27 @@ impl Measures {
 
     /// A step's end is written down.
     pub(super) fn step_ended(&self, outcome: &StepOutcome) {
-        let how = match &outcome.status {
-            StepStatus::Exited { code: 0 } => "succeeded",
-            StepStatus::Exited { .. } => "failed",
-            StepStatus::Signalled { .. } => "signalled",
-            StepStatus::OutOfMemory => "out_of_memory",
-            StepStatus::TimedOut => "timed_out",
-            StepStatus::Cancelled => "cancelled",
-            StepStatus::NotStarted { .. } => "not_started",
-            StepStatus::Lost { .. } => "lost",
-        };
         metrics::counter!(
-            "vmpool_steps_ended_total", "pool" => self.pool.clone(), "outcome" => how
+            "vmpool_steps_ended_total",
+            "pool" => self.pool.clone(), "outcome" => word(&outcome.status)
         )
         .increment(1);
         let took = outcome.ended_at.since(outcome.started_at);
         self.steps.record(took.as_secs_f64());
+    }
+}
+
+/// How a step ended, in a word.
+pub(super) fn word(status: &StepStatus) -> &'static str {
+    match status {
+        StepStatus::Exited { code: 0 } => "succeeded",
+        StepStatus::Exited { .. } => "failed",
+        StepStatus::Signalled { .. } => "signalled",
+        StepStatus::OutOfMemory => "out_of_memory",
+        StepStatus::TimedOut => "timed_out",
+        StepStatus::Cancelled => "cancelled",
+        StepStatus::NotStarted { .. } => "not_started",
+        StepStatus::Lost { .. } => "lost",
     }
 }
 

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::reign::{PAUSE, Reign};
 use super::stages::{Phase, StageEntry};
 use super::{RunnerError, SetupRequest};
+use crate::TRACED;
 use crate::executor::ExecutorError;
 use crate::id::StageId;
 use crate::pool::{AcquireError, AcquireRequest, AttachError, Lease, Pool as _, TryAcquireError};
@@ -42,7 +44,9 @@ impl Reign {
         let lease = tokio::select! {
             biased;
             () = entry.destroyed.cancelled() => return Err(destroyed(request)),
-            lease = self.claim(request, begun) => lease?,
+            lease = self
+                .claim(request, begun)
+                .instrument(tracing::info_span!(target: TRACED, "claim", pool = %self.name)) => lease?,
         };
         entry.lease.get_or_init(|| lease.clone());
         if entry.destroyed.is_cancelled() {
@@ -54,7 +58,10 @@ impl Reign {
         }
         let prepared = entry
             .prepared
-            .get_or_try_init(|| self.prepare(entry, &lease, &request.setup));
+            .get_or_try_init(|| self.prepare(entry, &lease, &request.setup))
+            .instrument(tracing::info_span!(
+                target: TRACED, "prepare", machine = %lease.machine_id()
+            ));
         prepared.await?;
         Ok(lease)
     }

@@ -42,7 +42,7 @@ impl Troubles {
         if let Some(at) = same {
             kept.remove(at);
         } else {
-            tracing::warn!(pool = ?pool, "{}", trouble.text);
+            tracing::warn!(pool = pool.map(tracing::field::display), "{}", trouble.text);
         }
         if kept.len() == KEPT {
             kept.pop_front();

@@ -18,6 +18,8 @@ pub struct Wanted {
     pub pool: String,
     /// Whose build it is.
     pub account: String,
+    /// That is an account that pays nothing; builds are counted by it.
+    pub free: bool,
     /// The class of machine.
     pub resource_class: String,
     /// The machine must be able to run machines.

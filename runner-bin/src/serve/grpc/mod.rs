@@ -42,6 +42,8 @@ use super::desk::Desk;
 use super::doors::accepted;
 use super::http;
 use super::logs::FileLogs;
+use super::metrics::CountLayer;
+use super::traces::CallerLayer;
 
 const MOST_GUESTS: usize = 1024;
 
@@ -106,6 +108,8 @@ impl Tools {
             .max_concurrent_streams(MOST_CALLS)
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING))
+            .layer(CountLayer::Grpc)
+            .layer(CallerLayer)
             .layer(GateLayer::new(access.clone(), None, over_grpc))
             .add_service(service)
             .add_service(builds)

@@ -19,6 +19,7 @@ use vmpool_proto::peer::v1::{ForwardRequest, ForwardResponse};
 use super::MOST_BYTES;
 use super::tls::Caller;
 use crate::serve::call::Request;
+use crate::serve::traces;
 use crate::serve::wire::Answer;
 
 /// How often a runner that is silent is asked whether it is there, and how
@@ -138,6 +139,8 @@ async fn forward(channel: Channel, request: &Request) -> Result<Answer, PeerErro
         hops: request.hops + 1,
         caller: request.caller.limited_name(),
     };
+    let mut message = tonic::Request::new(message);
+    traces::carry(message.metadata_mut());
     let answered = client.forward(message).await.map_err(|status| {
         let reason = status.message().to_owned();
         match status.code() {

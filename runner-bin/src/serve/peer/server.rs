@@ -9,6 +9,7 @@ use super::MOST_BYTES;
 use crate::serve::access::Caller;
 use crate::serve::call;
 use crate::serve::desk::Desk;
+use crate::serve::traces::CallerLayer;
 
 /// The service, for one desk.
 #[derive(Debug, Clone)]
@@ -41,7 +42,8 @@ impl PeerService {
         let service = PeerServer::new(self)
             .max_decoding_message_size(MOST_BYTES)
             .max_encoding_message_size(MOST_BYTES);
-        Routes::new(service).into_axum_router()
+        let routes = Routes::new(service).into_axum_router();
+        routes.layer(CallerLayer)
     }
 }
 

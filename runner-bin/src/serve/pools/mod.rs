@@ -69,6 +69,8 @@ pub(crate) struct Sources {
     /// This host is one account, whatever directories its machines are in.
     here: Account,
     amazon: Amazon,
+    /// How long a build may wait for its machine, by the objective.
+    objective: Duration,
     kept: Made,
 }
 
@@ -84,8 +86,9 @@ impl Made {
 
 impl Sources {
     /// None yet; what their providers answer is kept in the directory `state`.
-    pub(crate) fn new(state: &Path) -> Self {
+    pub(crate) fn new(state: &Path, objective: Duration) -> Self {
         Self {
+            objective,
             here: Account::default(),
             amazon: Amazon::new(state),
             kept: Made::default(),
@@ -166,7 +169,10 @@ impl Sources {
             }
         };
         Ok(PoolSource {
-            config: config(pool, owner, deployment),
+            config: PoolConfig {
+                objective: self.objective,
+                ..config(pool, owner, deployment)
+            },
             provider,
             account,
         })

@@ -32,6 +32,7 @@ pub(crate) struct SetupVm {
 #[serde(default)]
 struct Context {
     account_id: String,
+    is_free_account: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -88,6 +89,10 @@ impl SetupVm {
         let pool = PoolName::parse(&request.pool_id);
         let pool = pool.map_err(|error| Answer::bad_request(&format!("pool_id: {error}")))?;
         let lasts = request.setup_request.timeout;
+        let is_tagged_free = request
+            .tags
+            .get("freeCI")
+            .is_some_and(|free| free == "true");
         let account = if request.context.account_id.is_empty() {
             request.tags.remove("accountID").unwrap_or_default()
         } else {
@@ -96,6 +101,7 @@ impl SetupVm {
         let wanted = Wanted {
             pool: request.pool_id,
             account,
+            free: request.context.is_free_account || is_tagged_free,
             resource_class: request.resource_class,
             nested_virtualization: request.nested_virtualization,
             image: std::mem::take(&mut request.setup_request.vm_image_config.image_name),

@@ -48,6 +48,7 @@ fn a_setup_is_read_and_what_it_does_not_mean_here_is_passed_over() {
     let said = Wanted {
         pool: "linux".into(),
         account: "acme".into(),
+        free: false,
         resource_class: "large".into(),
         nested_virtualization: true,
         image: "ami-1".into(),

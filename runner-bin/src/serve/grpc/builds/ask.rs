@@ -18,6 +18,7 @@ use super::answer::{done, failed};
 use super::failure::{Failure, acquire_failed, other, step_failed};
 use super::{message, request};
 use crate::serve::call::{Elsewhere, Subject};
+use crate::serve::metrics;
 use crate::serve::wire::Answer;
 
 /// Where the paths of these calls begin, between runners.
@@ -187,7 +188,12 @@ impl Ask {
             Self::Acquire { request, wanted } => {
                 let mut request = request.clone();
                 request.pool = chosen(pools, wanted, request.pool);
+                let pool = pools.choose(wanted);
+                let build = pool.map(|pool| metrics::Builds::asks(wanted, pool, false));
                 let lease = runner.setup(request).await;
+                if let Some(build) = build {
+                    build.ended(&lease);
+                }
                 answer(lease, |lease| message::lease(&lease), acquire_failed)
             }
             Self::Progress {

@@ -12,6 +12,7 @@ use super::answer::read;
 use super::ask::Method;
 use super::failure::moved;
 use crate::serve::call::Request;
+use crate::serve::traces;
 use crate::serve::wire::Answer;
 
 /// Dropped, it is not waited for any more; what it began goes on.
@@ -35,7 +36,7 @@ impl Builds {
         let dropped = CancellationToken::new();
         let heard = dropped.clone().drop_guard();
         let (desk, leaving) = (self.desk.clone(), self.leaving.clone());
-        self.tasks.spawn(async move {
+        self.tasks.spawn(traces::for_caller(async move {
             let asking = async {
                 sleep_until(at).await;
                 desk.answer(request).await
@@ -49,7 +50,7 @@ impl Builds {
                 }
                 () = leaving.cancelled() => {}
             }
-        });
+        }));
         Asked {
             answer,
             _heard: heard,

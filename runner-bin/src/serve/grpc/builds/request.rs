@@ -26,6 +26,7 @@ pub(super) fn acquire(request: v1::AcquireRequest) -> Result<(SetupRequest, Want
     let wanted = Wanted {
         pool: request.pool,
         account: variant.account,
+        free: false,
         resource_class: variant.resource_class,
         nested_virtualization: variant.nested_virtualization,
         image: variant.image,
