@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::time::{Instant, sleep, timeout_at};
-use vmpool_core::runner::{Runner, RunnerError, SetupRequest};
+use vmpool_core::runner::{PoolOwner, Runner, RunnerError, SetupRequest};
 use vmpool_core::{PoolName, StageId, Step, StepId};
 use vmpool_pipeline::{PoolFile, Wanted};
 use vmpool_proto::peer::v1::ProgressRequest;
@@ -39,16 +39,18 @@ pub(super) enum Method {
     Acquire,
     Progress,
     Release,
+    Withdraw,
     Run,
     Attach,
     Cancel,
 }
 
 impl Method {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Acquire,
         Self::Progress,
         Self::Release,
+        Self::Withdraw,
         Self::Run,
         Self::Attach,
         Self::Cancel,
@@ -76,6 +78,11 @@ pub(crate) enum Ask {
     },
     Release {
         stage: StageId,
+    },
+    /// A release, at the owner of one pool: who waits there is known to it alone.
+    Withdraw {
+        stage: StageId,
+        pool: PoolName,
     },
     Run {
         stage: StageId,
@@ -125,6 +132,12 @@ impl Ask {
                 let stage = request::stage(&asked.stage_id)?;
                 Self::Release { stage }
             }
+            Method::Withdraw => {
+                let asked: v1::AcquireRequest = decode(body)?;
+                let stage = request::stage(&asked.stage_id)?;
+                let pool = request::pool(&asked.pool)?;
+                Self::Withdraw { stage, pool }
+            }
             Method::Run => {
                 let (stage, step) = request::run(decode(body)?)?;
                 Self::Run { stage, step }
@@ -153,6 +166,10 @@ impl Ask {
             },
             Self::Progress { pool, wanted, .. } => Subject::Pool {
                 name: chosen(pools, wanted, pool.clone()),
+                begins: None,
+            },
+            Self::Withdraw { pool, .. } => Subject::Pool {
+                name: pool.clone(),
                 begins: None,
             },
             Self::Release { stage }
@@ -206,9 +223,16 @@ impl Ask {
                 let news = news(runner, &pool, stage, known.as_ref()).await;
                 answer(news, |news| news, other)
             }
-            Self::Release { stage } => match runner.destroy(stage).await {
-                Err(RunnerError::UnknownStage { .. }) => Ok(done(&v1::ReleaseResponse {})),
-                released => answer(released, |()| v1::ReleaseResponse {}, other),
+            Self::Release { stage } => release(runner, stage).await,
+            Self::Withdraw { stage, pool } => match runner.owner(pool) {
+                PoolOwner::Theirs(holder) => Err(Elsewhere {
+                    pool: pool.clone(),
+                    holder: Some(holder),
+                }),
+                _ => match runner.pool_of(stage).await {
+                    Ok(Some(of)) if of == *pool => release(runner, stage).await,
+                    _ => Ok(done(&v1::ReleaseResponse {})),
+                },
             },
             Self::Run { stage, step } => {
                 let ended = runner.step(stage, step.clone()).await;
@@ -223,6 +247,13 @@ impl Ask {
                 answer(cancelled, |()| v1::CancelResponse {}, step_failed)
             }
         }
+    }
+}
+
+async fn release(runner: &Runner, stage: &StageId) -> Result<Answer, Elsewhere> {
+    match runner.destroy(stage).await {
+        Err(RunnerError::UnknownStage { .. }) => Ok(done(&v1::ReleaseResponse {})),
+        released => answer(released, |()| v1::ReleaseResponse {}, other),
     }
 }
 
