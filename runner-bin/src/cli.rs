@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::clone::CloneArgs;
+use crate::delegate::{self, DelegateArgs};
 use crate::doctor::{self, DoctorArgs};
 use crate::explain::ExplainArgs;
 use crate::journal::JournalCommand;
@@ -70,6 +71,11 @@ pub(crate) enum Command {
     /// However the runner ends, the builds go on: the next one on the same state takes them over.
     #[command(after_help = serve::EXAMPLES)]
     Serve(Box<ServeArgs>),
+    /// The same under the incumbent's name, with its environment
+    ///
+    /// Every variable of it is honoured, or answered with one sentence at the start.
+    #[command(after_help = delegate::EXAMPLES)]
+    Delegate(DelegateArgs),
     /// Check pipeline files and say what is wrong, or would not be honoured, and where
     #[command(after_help = "Exit codes: 0 all files can be run; 2 one can't")]
     Validate(ValidateArgs),

@@ -7,6 +7,7 @@
 mod cli;
 mod client;
 mod clone;
+mod delegate;
 mod doctor;
 mod exec;
 mod exit;
@@ -56,6 +57,7 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
         }
         Some(Command::Exec(args)) => exec(*args),
         Some(Command::Serve(args)) => serve::serve(*args),
+        Some(Command::Delegate(args)) => delegate::delegate(&args),
         Some(Command::Validate(args)) => validate::validate(&args),
         Some(Command::Pool { command }) => on_runtime(pool::pool(&command)),
         Some(Command::Explain(args)) => on_runtime(explain::explain(&args)),

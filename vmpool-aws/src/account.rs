@@ -6,6 +6,7 @@
 //! instance's role. A role that is named is assumed on top of them. The endpoint
 //! is the SDK's, so `AWS_ENDPOINT_URL_EC2` sets it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,8 +17,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
+use parking_lot::Mutex;
 use vmpool_core::account::{Account, Answer, CallKind, Priority};
-use vmpool_core::{Clock, Timestamp};
+use vmpool_core::{Clock, MachineId, Timestamp};
 
 use crate::bundle::CaBundle;
 use crate::prices::Prices;
@@ -48,6 +50,8 @@ struct Inner {
     /// while no launch has made any.
     reaps_at: AtomicU64,
     prices: Prices,
+    /// Where machines are: what launches and listings said.
+    zones: Mutex<HashMap<MachineId, Arc<str>>>,
 }
 
 impl Ec2Account {
@@ -61,6 +65,7 @@ impl Ec2Account {
             clock,
             reaps_at: AtomicU64::new(0),
             prices: Prices::default(),
+            zones: Mutex::default(),
         }))
     }
 
@@ -87,6 +92,24 @@ impl Ec2Account {
         call: impl Future<Output = T>,
     ) -> T {
         self.0.budget.call(CallKind::Other, priority, call).await
+    }
+
+    /// The zone of a machine, if a launch or a listing has told it.
+    pub(crate) fn zone(&self, machine: &MachineId) -> Option<Arc<str>> {
+        self.0.zones.lock().get(machine).cloned()
+    }
+
+    /// These machines are there; a complete listing forgets all others.
+    pub(crate) fn are_in(
+        &self,
+        machines: impl Iterator<Item = (MachineId, Arc<str>)>,
+        all_there_are: bool,
+    ) {
+        let mut zones = self.0.zones.lock();
+        if all_there_are {
+            zones.clear();
+        }
+        zones.extend(machines);
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -4,7 +4,7 @@ use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName, Reservation};
 use vmpool_core::{Listed, ListedState, Listing, Owner, ProviderError};
 
 use crate::account::Ec2Account;
-use crate::calls::address_of;
+use crate::calls::{address_of, zone_of};
 use crate::failure::failed;
 use crate::tags;
 use crate::template::Network;
@@ -42,6 +42,7 @@ pub(crate) async fn list(
         complete: true,
         machines: Vec::new(),
     };
+    let mut zones = Vec::new();
     let mut first = true;
     while let Some(page) = pages.next().await {
         let page = match page {
@@ -58,9 +59,14 @@ pub(crate) async fn list(
         };
         first = false;
         let instances = page.reservations().iter().flat_map(Reservation::instances);
-        let machines = instances.filter_map(|instance| listed(instance, network));
+        let machines = instances.filter_map(|instance| {
+            let machine = listed(instance, network)?;
+            zones.extend(zone_of(instance).map(|zone| (machine.id.clone(), zone)));
+            Some(machine)
+        });
         listing.machines.extend(machines);
     }
+    account.are_in(zones.into_iter(), listing.complete);
     Ok(listing)
 }
 

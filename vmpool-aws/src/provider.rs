@@ -1,5 +1,7 @@
 //! The provider: a pool's calls, as EC2's.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +13,7 @@ use vmpool_core::{
 use crate::account::Ec2Account;
 use crate::request::Request;
 use crate::template::Template;
-use crate::{fleet, launch, listing, sleep, terminate};
+use crate::{fleet, launch, listing, sleep, tags, terminate};
 
 /// Most machines of one order. A launch answers in one piece, and what it was
 /// refused is asked for again elsewhere: small orders find a place sooner.
@@ -94,6 +96,18 @@ impl Provider for Ec2Provider {
 
     async fn diagnose(&self, id: &MachineId) -> Option<String> {
         sleep::diagnose(self.account.ec2(), id).await
+    }
+
+    async fn tag(
+        &self,
+        id: &MachineId,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), ProviderError> {
+        tags::add(self.account.ec2(), id, tags).await
+    }
+
+    fn zone(&self, id: &MachineId) -> Option<Arc<str>> {
+        self.account.zone(id)
     }
 
     async fn suspend(&self, id: &MachineId) -> Result<(), ProviderError> {

@@ -4,9 +4,16 @@
 //! They are written in the call that creates the machine and never change.
 //! `vmpool sweep` and a person in the console have nothing else to go by.
 
-use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
-use vmpool_core::{Attempt, DeploymentId, Market, OrderId, Owner, PoolName, Tags, Timestamp};
+use std::collections::BTreeMap;
 
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+use vmpool_core::{
+    Attempt, DeploymentId, MachineId, Market, OrderId, Owner, PoolName, ProviderError, Tags,
+    Timestamp,
+};
+
+use crate::failure::failed;
 use crate::request::Request;
 use crate::template::Reach;
 
@@ -40,6 +47,29 @@ pub fn pairs(tags: &Tags) -> [(&'static str, String); 6] {
         (ATTEMPT, tags.attempt.to_string()),
         (EXPIRES, tags.expires_at.0.to_string()),
     ]
+}
+
+/// Adds tags to a machine. Names that are ours or AWS's own are left out: they
+/// would change whose the machine is, or fail the call.
+pub(crate) async fn add(
+    client: &Client,
+    id: &MachineId,
+    tags: &BTreeMap<String, String>,
+) -> Result<(), ProviderError> {
+    let may_be = |key: &str| !key.starts_with("vmpool:") && !key.starts_with("aws:");
+    let tags = tags.iter().filter(|(key, _)| may_be(key));
+    let tags: Vec<_> = tags.map(|(key, value)| tag(key, value)).collect();
+    if tags.is_empty() {
+        return Ok(());
+    }
+    let sent = client
+        .create_tags()
+        .resources(id.as_str())
+        .set_tags(Some(tags));
+    match sent.send().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(failed(format!("tag {id}"), &error)),
+    }
 }
 
 /// All tags of an order's machines: ours, and the user's.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::id::{MachineId, StageId, StepId};
 use crate::pool::Lease;
-use crate::step::{StageSetup, Step, StepOutcome};
+use crate::step::{Returned, StageSetup, Step, StepOutcome};
 
 /// Runs a stage's steps on its machine.
 ///
@@ -94,6 +94,16 @@ pub trait LogSink: Send {
         Ok(self.position(step))
     }
 
+    /// Takes what the step has returned, durably. Called before [`LogSink::sync`],
+    /// with the same more than once where it is learned again.
+    ///
+    /// # Errors
+    /// As for [`LogSink::write`].
+    async fn returned(&mut self, step: &StepId, returned: &Returned) -> Result<(), LogSinkError> {
+        let _ = (step, returned);
+        Ok(())
+    }
+
     /// The machine has more of the log, but could not be emptied: says so in
     /// the log, where its reader will look.
     ///
@@ -114,6 +124,16 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// It could not be opened.
     async fn open(&self, stage: &StageId, step: &StepId) -> Result<Box<dyn LogSink>, LogSinkError>;
+
+    /// What a step has returned, as its [`LogSink`] took it; nothing where it
+    /// has returned nothing, or this store keeps no such thing.
+    ///
+    /// # Errors
+    /// It could not be read.
+    async fn returned(&self, stage: &StageId, step: &StepId) -> Result<Returned, LogSinkError> {
+        let _ = (stage, step);
+        Ok(Returned::default())
+    }
 }
 
 /// A sink that can't take a log.

@@ -58,4 +58,6 @@ pub use provider::{
 };
 pub use secret::{Secret, SecretBytes};
 pub use stage::Stage;
-pub use step::{Limits, StageFile, StageSetup, Step, StepOutcome, StepStatus};
+pub use step::{
+    Limits, Returned, Returns, StageFile, StageSetup, Step, StepOutcome, StepStatus, Variable,
+};

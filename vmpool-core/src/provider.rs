@@ -1,6 +1,7 @@
 //! Where machines come from. A provider only carries out: what is launched,
 //! kept and ended is decided by the pool, which writes it down first.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,6 +64,27 @@ pub trait Provider: Send + Sync + 'static {
     /// What the provider can tell of a machine that failed: its last state and
     /// the console's end. Best effort, at most a few kilobytes.
     async fn diagnose(&self, id: &MachineId) -> Option<String> {
+        let _ = id;
+        None
+    }
+
+    /// Writes further tags to a machine, over those of the same names. What
+    /// this provider's machines can't carry is left out.
+    ///
+    /// # Errors
+    /// Some may not be there; the same call may be made again.
+    async fn tag(
+        &self,
+        id: &MachineId,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), ProviderError> {
+        let _ = (id, tags);
+        Ok(())
+    }
+
+    /// Where a machine is, as far as the provider was told by what it was asked
+    /// before: no call is made. `None`: not known, or there is one place only.
+    fn zone(&self, id: &MachineId) -> Option<Arc<str>> {
         let _ = id;
         None
     }

@@ -1,6 +1,7 @@
 //! What runs on a machine: a stage's setup, its steps, and how a step ends.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,12 +28,20 @@ pub struct StageSetup {
 /// A file of a stage's setup.
 #[derive(Debug, Clone)]
 pub struct StageFile {
-    /// Where; relative paths lie within the working directory.
+    /// Where; relative paths lie within the working directory. One that ends
+    /// with a slash is a directory, made where there is none.
     pub path: PathBuf,
     /// Permission bits, such as `0o600`.
     pub mode: u32,
     /// Content.
     pub content: Secret,
+}
+
+impl StageFile {
+    /// It is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.path.as_os_str().as_encoded_bytes().ends_with(b"/")
+    }
 }
 
 /// One command of a stage.
@@ -54,6 +63,73 @@ pub struct Step {
     pub timeout: Option<Duration>,
     /// What its processes may take of the machine.
     pub limits: Limits,
+    /// It may return variables to its caller and to later steps. `None`: it has
+    /// no files for that, and finds nothing of what others exported.
+    pub returns: Option<Returns>,
+}
+
+/// How a step returns variables: it writes `NAME=value` lines to files whose
+/// paths it finds in `DRONE_OUTPUT` and `HARNESS_OUTPUT_FILE` (for its caller),
+/// `HARNESS_OUTPUT_SECRET_FILE` (the same, masked in its log from then on), and
+/// `DRONE_ENV` (the environment of the stage's later steps that return, too).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Returns {
+    /// The first of these, if it is to be another than the machine's choice.
+    pub outputs_file: Option<PathBuf>,
+    /// The second, likewise.
+    pub secrets_file: Option<PathBuf>,
+}
+
+/// What a step has returned. Content: never in a journal or a log (P5, P11).
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returned {
+    /// For later steps.
+    #[serde(default)]
+    pub exported: BTreeMap<String, String>,
+    /// For its caller, in the order in which it wrote them.
+    #[serde(default)]
+    pub outputs: Vec<Variable>,
+    /// Why some of it could not be read.
+    #[serde(default)]
+    pub trouble: Option<String>,
+}
+
+/// A variable that a step returned.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// Nobody may see it.
+    pub is_secret: bool,
+}
+
+impl Returned {
+    /// Nothing was returned, and nothing went wrong.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+// Names only: any value may be a secret.
+impl fmt::Debug for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Returned")
+            .field("exported", &self.exported.keys().collect::<Vec<_>>())
+            .field("outputs", &self.outputs)
+            .field("trouble", &self.trouble)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variable")
+            .field("name", &self.name)
+            .field("is_secret", &self.is_secret)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What all processes of a step may take of their machine together. Where the
@@ -86,6 +162,7 @@ impl Step {
             user: None,
             timeout: None,
             limits: Limits::default(),
+            returns: None,
         }
     }
 }
@@ -148,6 +225,12 @@ impl Step {
                 content.part(name);
                 content.part(&limit.to_string());
             }
+        }
+        // Nor has one that returns nothing another.
+        if let Some(returns) = &self.returns {
+            content.part("returns");
+            content.path(returns.outputs_file.as_deref());
+            content.path(returns.secrets_file.as_deref());
         }
         content.bytes
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use vmpool_core::agent::{Content, Digest};
-use vmpool_proto::agent::v1::{Limits, PrepareRequest, StartStep};
+use vmpool_proto::agent::v1::{Limits, PrepareRequest, Returns, StartStep};
 
 /// Makes digests under this machine's key, which its `Debug` form does not show.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl Digests {
             self.field("user", |field| field.optional(request.user.as_ref())),
             self.field("timeout_ms", |field| field.optional(timeout)),
             self.field("limits", |field| field.limits(request.limits.as_ref())),
+            self.field("returns", |field| field.returns(request.returns.as_ref())),
         ])
     }
 
@@ -84,6 +85,13 @@ impl Field {
             if let Some(limit) = limit {
                 self.part(name).part(limit.to_be_bytes());
             }
+        }
+    }
+
+    fn returns(&mut self, returns: Option<&Returns>) {
+        let Some(returns) = returns else { return };
+        for file in [&returns.outputs_file, &returns.secrets_file] {
+            self.part(file.as_deref().unwrap_or_default());
         }
     }
 

@@ -10,6 +10,7 @@ use vmpool_core::{StepId, StepOutcome};
 use super::engine::{Engine, State};
 use super::input::{StageInput, StepInput};
 use super::refuse::chain;
+use super::returns::{Files, exported};
 use super::store::{Setup, StoreError};
 use crate::host::{Cancel, RunningStep};
 
@@ -142,7 +143,19 @@ impl Engine {
 
     async fn run_step(engine: Arc<Self>, input: StepInput, record: StepRecord, setup: Setup) {
         let step = record.id.clone();
-        match engine.host.start(input.order(record, &setup)).await {
+        let returns = input.returns();
+        let mut order = input.order(record, &setup);
+        if let Some(returns) = returns {
+            let files = Files::of(&engine.host, &step);
+            if let Err(error) = files.make(&returns) {
+                let reason = format!("make the folder for what the step returns: {error}");
+                return engine.event(Event::StepNotStarted { step, reason });
+            }
+            order.env.extend(exported(&engine.host, &setup.env));
+            order.env.extend(files.environment(&returns));
+            order.secrets_file = Some(files.secrets_file(&returns));
+        }
+        match engine.host.start(order).await {
             Ok(running) => {
                 engine.event(Event::StepStarted { step });
                 Self::follow_to_end(engine, running).await;

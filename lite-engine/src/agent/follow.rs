@@ -14,6 +14,7 @@ use vmpool_proto::agent::v1::{Output, RunEvent, RunRequest, StepEnded};
 
 use super::engine::Engine;
 use super::refuse::{failed, invalid};
+use super::returns::Files;
 use super::service::status;
 use crate::log::{LogError, LogReader};
 
@@ -122,7 +123,7 @@ impl Follow {
         loop {
             let all_given = |outcome: &StepOutcome| self.offset >= outcome.log_end;
             if let Some(outcome) = self.outcome.as_ref().filter(|outcome| all_given(outcome)) {
-                return Ok(Event::Ended(to_wire(outcome)));
+                return Ok(Event::Ended(self.ended(outcome)));
             }
             let Followed { stage, step, .. } = &self.followed;
             let mut ended = pin!(self.engine.until(|rules| {
@@ -146,7 +147,10 @@ impl Follow {
                         return Ok(Event::Output(Output { offset, data }));
                     }
                     // All there is; what remains is its result.
-                    Ok(None) => return Ok(Event::Ended(to_wire(&ended.await))),
+                    Ok(None) => {
+                        let outcome = ended.await;
+                        return Ok(Event::Ended(self.ended(&outcome)));
+                    }
                     // Somebody has it; it goes on where the log begins now.
                     Err(LogError::Released { .. }) => self.reader = None,
                     Err(LogError::Closed { .. }) => {
@@ -157,6 +161,18 @@ impl Follow {
                 // The rules know the end, whatever its holder does: no more is waited for.
                 outcome = &mut ended, if self.outcome.is_none() => self.outcome = Some(outcome),
             }
+        }
+    }
+}
+
+impl Follow {
+    /// The step's end, with what it has returned.
+    fn ended(&self, outcome: &StepOutcome) -> StepEnded {
+        let files = Files::of(&self.engine.host, &self.followed.step);
+        let setup = self.engine.state.lock().setup.clone().unwrap_or_default();
+        StepEnded {
+            returned: files.read(&setup.env, outcome.status.is_success()),
+            ..to_wire(outcome)
         }
     }
 }
@@ -180,5 +196,6 @@ pub(super) fn to_wire(outcome: &StepOutcome) -> StepEnded {
         started_at_ms: outcome.started_at.0,
         ended_at_ms: outcome.ended_at.0,
         log_end: outcome.log_end,
+        returned: None,
     }
 }

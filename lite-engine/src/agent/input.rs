@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tonic::Status;
 use vmpool_core::agent::{Content, StepRecord};
-use vmpool_core::{IdError, Limits, Secret, SecretBytes, StageId, StepId, Timestamp};
+use vmpool_core::{IdError, Limits, Returns, Secret, SecretBytes, StageId, StepId, Timestamp};
 use vmpool_proto::agent::v1::{PrepareRequest, StartStep};
 
 use super::refuse::{chain, invalid};
+use super::returns::may_return;
 use super::store::Setup;
 use crate::host::{PlannedFile, StageError, StagePlan, StartError, StepOrder};
 use crate::mask::Style;
@@ -56,6 +57,7 @@ pub(super) struct StepInput {
     user: Option<String>,
     timeout: Option<Duration>,
     limits: Limits,
+    returns: Option<Returns>,
 }
 
 /// Shows neither arguments nor environment (P11).
@@ -140,6 +142,10 @@ impl StepInput {
                     memory: limits.memory_bytes,
                     processes: limits.processes,
                 }),
+            returns: request.returns.map(|returns| Returns {
+                outputs_file: returns.outputs_file.map(PathBuf::from),
+                secrets_file: returns.secrets_file.map(PathBuf::from),
+            }),
         };
         check_env("env", &input.env)?;
         let revealed = |(name, value): (&String, &Secret)| (name.clone(), value.expose().into());
@@ -165,6 +171,12 @@ impl StepInput {
                 _ => invalid("step", chain(&error)),
             })?;
         Ok(input)
+    }
+
+    /// How the step returns variables, if it may and can.
+    pub(super) fn returns(&self) -> Option<Returns> {
+        let returns = self.returns.as_ref()?;
+        may_return(self.user.as_deref()).then(|| returns.clone())
     }
 
     /// The order to the host, for a step of a stage that was prepared so.

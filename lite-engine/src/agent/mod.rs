@@ -26,6 +26,7 @@ mod entry;
 mod follow;
 mod input;
 mod refuse;
+mod returns;
 mod run;
 mod service;
 mod store;

@@ -70,6 +70,12 @@ impl Beneath<'_> {
         self.dir(&normal_parts(path)).map(drop)
     }
 
+    /// Makes a directory with these permissions; one that is there gets them, too.
+    pub(super) fn make_dir_with(&mut self, path: &Path, mode: u32) -> io::Result<()> {
+        let (dir, _) = self.dir(&normal_parts(path))?;
+        Ok(fchmod(&dir, Mode::from_bits_truncate(mode))?)
+    }
+
     fn dir(&mut self, parts: &[&OsStr]) -> io::Result<(OwnedFd, PathBuf)> {
         let mut dir = open(self.base, DIR, Mode::empty())?;
         let mut at = self.base.to_owned();

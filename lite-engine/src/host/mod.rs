@@ -239,6 +239,11 @@ impl Host {
         Ok(())
     }
 
+    /// The stage's own folder; it goes with the stage.
+    pub(crate) fn stage_dir(&self) -> PathBuf {
+        self.shared.stage_dir()
+    }
+
     /// Stops watching and waits for what is under way. The steps run on.
     pub async fn close(&self) {
         self.shared.starts.close();

@@ -40,7 +40,7 @@ pub struct StagePlan {
 /// A file that a stage needs.
 #[derive(Clone, Debug)]
 pub struct PlannedFile {
-    /// Where.
+    /// Where; with a slash at its end a directory, made where there is none.
     pub path: PathBuf,
     /// Permission bits, such as `0o600`.
     pub mode: u32,
@@ -234,6 +234,10 @@ fn write(
 ) -> Result<(), StageError> {
     let (base, below) = split(&file.path, workdir);
     let path = base.join(&below);
+    let is_dir = file.path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if is_dir && path.is_dir() {
+        return Ok(());
+    }
     if !outside.may_replace(&path) {
         let reason = "exists and is not the stage's own".into();
         return Err(StageError::Invalid {
@@ -242,9 +246,13 @@ fn write(
             reason,
         });
     }
-    let written = outside
-        .beneath(&base)
-        .write(&below, file.mode, file.content.expose());
+    let written = if is_dir {
+        outside.beneath(&base).make_dir_with(&below, file.mode)
+    } else {
+        outside
+            .beneath(&base)
+            .write(&below, file.mode, file.content.expose())
+    };
     written.map_err(|source| system(field, &path, source))
 }
 

@@ -25,6 +25,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::{Line, encode};
+
 /// What stays as it is in a query's value.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -188,6 +190,12 @@ impl Client {
             within: self.config.pace.call,
         };
         self.send(send).await.map(drop)
+    }
+
+    /// Appends lines to the live stream.
+    pub async fn append(&self, key: &str, lines: &[Line], trim: bool) -> Result<(), ClientError> {
+        let lines = lines.iter().map(|line| encode::remote(line, trim).into());
+        self.write(key, &lines.collect::<Vec<_>>()).await
     }
 
     /// Ends the live stream; with `snapshot` the service makes the blob from it.

@@ -39,6 +39,12 @@ impl History {
         }
     }
 
+    /// Takes the next line.
+    pub fn add(&mut self, line: &Line) {
+        let encoded = encode::remote(line, self.trim_newline);
+        self.push(line, encoded.into());
+    }
+
     /// Takes the next line, of this encoded form.
     pub(super) fn push(&mut self, line: &Line, encoded: Bytes) {
         self.bytes += encoded.len() + 1;

@@ -5,6 +5,7 @@ mod fence;
 mod readers;
 mod reboot;
 mod restart;
+mod returns;
 mod stage;
 mod steps;
 mod support;

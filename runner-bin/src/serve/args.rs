@@ -118,6 +118,15 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) agents_url: Option<String>,
 
+    /// Pools that a setup which names no other ones falls back on, where its own can't serve it
+    #[arg(long, value_name = "POOL,…", value_delimiter = ',')]
+    pub(crate) fallback_pools: Vec<String>,
+
+    /// Answer /setup with the keys of machines with the incumbent's agent: those of their
+    /// throw-away CA, never any of the deployment's
+    #[arg(long)]
+    pub(crate) compat_keys: bool,
+
     #[command(flatten)]
     pub(crate) access: AccessArgs,
 

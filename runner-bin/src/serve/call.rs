@@ -7,17 +7,21 @@ use axum::extract::Query;
 use bytes::Bytes;
 use http::{StatusCode, Uri};
 use serde::Serialize;
+use vmpool_agent::Authority;
 use vmpool_core::journal::{Holder, JournalError};
 use vmpool_core::pool::{AcquireError, AttachError, NoteError};
-use vmpool_core::runner::{Runner, RunnerError, SetupRequest};
+use vmpool_core::runner::{Runner, RunnerError};
 use vmpool_core::stage::StageError;
-use vmpool_core::{ExecutorError, PoolName, StageId, Step};
-use vmpool_pipeline::{PoolFile, Wanted};
+use vmpool_core::{ExecutorError, Machine, PoolName, StageId, StepOutcome};
+use vmpool_pipeline::PoolFile;
 
 use super::access::Caller;
 use super::grpc::Ask;
 use super::metrics::Builds;
-use super::wire::{self, Answer, DestroyVm, ExecuteVm, SetupVm};
+use super::turns::Turn;
+use super::wire::{
+    self, Answer, CompatKeys, DestroyVm, ExecuteVm, MeantSetup, MeantStep, SetupVm, SuspendVm,
+};
 
 /// A request as it came, to be answered here or by another runner.
 #[derive(Clone)]
@@ -50,20 +54,13 @@ pub(crate) enum Call {
         pool: PoolName,
         stage: Option<StageId>,
     },
-    Setup {
-        request: SetupRequest,
-        /// What tells which of the pools of this name is meant.
-        wanted: Wanted,
-    },
-    Step {
-        stage: StageId,
-        step: Step,
-    },
+    Setup(Box<MeantSetup>),
+    Step(Box<MeantStep>),
     Destroy {
         stage: StageId,
     },
     /// By gRPC.
-    Builds(Ask),
+    Builds(Box<Ask>),
 }
 
 /// What a request is about: its caller must be allowed to use it.
@@ -98,14 +95,18 @@ impl Call {
     pub(crate) fn read(request: &Request) -> Result<Self, Answer> {
         match request.path.as_str() {
             "/pool_owner" => pool_owner(&request.query),
-            "/setup" => SetupVm::read(&request.body)
-                .map(|(request, wanted)| Self::Setup { request, wanted }),
-            "/step" => {
-                ExecuteVm::read(&request.body).map(|(stage, step)| Self::Step { stage, step })
+            "/setup" => {
+                let mut setup = SetupVm::read(&request.body)?;
+                if let Some(turn) = Turn::read(&request.query) {
+                    turn.narrow(&mut setup);
+                }
+                Ok(Self::Setup(Box::new(setup)))
             }
+            "/step" => ExecuteVm::read(&request.body).map(|step| Self::Step(Box::new(step))),
+            "/suspend" => Err(SuspendVm::read(&request.body)),
             "/destroy" => DestroyVm::read(&request.body).map(|stage| Self::Destroy { stage }),
             path => match Ask::read(path, &request.body) {
-                Some(ask) => ask.map(Self::Builds),
+                Some(ask) => ask.map(|ask| Self::Builds(Box::new(ask))),
                 None => Err(Answer::malformed(
                     StatusCode::NOT_FOUND,
                     &format!("no such path: {path}"),
@@ -117,7 +118,7 @@ impl Call {
     /// It may be the beginning of a stage.
     pub(crate) fn begins_a_stage(&self) -> bool {
         match self {
-            Self::Setup { .. } => true,
+            Self::Setup(_) => true,
             Self::Builds(ask) => ask.begins_a_stage(),
             _ => false,
         }
@@ -130,15 +131,16 @@ impl Call {
                 name: pool.clone(),
                 begins: None,
             },
-            Self::Setup { request, wanted } => {
-                let chosen = pools.choose(wanted);
+            Self::Setup(setup) => {
+                let chosen = pools.choose(&setup.wanted);
                 let name = chosen.map(|pool| PoolName::new(pool.name.as_str()));
                 Subject::Pool {
-                    name: name.unwrap_or_else(|| request.pool.clone()),
-                    begins: Some(&request.stage),
+                    name: name.unwrap_or_else(|| setup.request.pool.clone()),
+                    begins: Some(&setup.request.stage),
                 }
             }
-            Self::Step { stage, .. } | Self::Destroy { stage } => Subject::Stage(stage),
+            Self::Step(meant) => Subject::Stage(&meant.stage),
+            Self::Destroy { stage } => Subject::Stage(stage),
             Self::Builds(ask) => ask.subject(pools),
         }
     }
@@ -163,27 +165,33 @@ impl Call {
         &self,
         runner: &Runner,
         pools: &PoolFile,
+        keys: Option<&Authority>,
     ) -> Result<Answer, Elsewhere> {
         match self {
             Self::PoolOwner { pool, stage } => Ok(owns(runner, pools, pool, stage.as_ref()).await),
-            Self::Setup { request, wanted } => {
-                let pool = pools.choose(wanted);
-                let mut request = request.clone();
+            Self::Setup(setup) => {
+                let pool = pools.choose(&setup.wanted);
+                let mut request = setup.request.clone();
                 if let Some(pool) = pool {
                     request.pool = pool.name.as_str().into();
                 }
-                let build = pool.map(|pool| Builds::asks(wanted, pool, false));
+                let build = pool.map(|pool| Builds::asks(&setup.wanted, pool, setup.is_fallback));
                 let ended = runner.setup(request).await;
                 if let Some(build) = build {
                     build.ended(&ended);
                 }
                 match ended {
-                    Ok(lease) => Ok(wire::set_up(&lease, pool)),
+                    Ok(lease) => {
+                        let machine = lease.machine();
+                        let zone = runner.zone(&machine.pool, &machine.id);
+                        let zone = zone.as_deref().unwrap_or_default();
+                        Ok(wire::set_up(&lease, pool, zone, compat_keys(keys, machine)))
+                    }
                     Err(error) => setup_failed(error),
                 }
             }
-            Self::Step { stage, step } => match runner.step(stage, step.clone()).await {
-                Ok(outcome) => Ok(wire::outcome(&outcome)),
+            Self::Step(meant) => match runner.step(&meant.stage, meant.step.clone()).await {
+                Ok(outcome) => Ok(ended(runner, meant, &outcome).await),
                 Err(error) => step_failed(error),
             },
             Self::Builds(ask) => ask.perform(runner, pools).await,
@@ -210,7 +218,7 @@ fn pool_owner(query: &str) -> Result<Call, Answer> {
     Ok(Call::PoolOwner { pool, stage })
 }
 
-fn fields(query: &str) -> Option<BTreeMap<String, String>> {
+pub(super) fn fields(query: &str) -> Option<BTreeMap<String, String>> {
     let uri: Uri = format!("/?{query}").parse().ok()?;
     let Query(fields) = Query::try_from_uri(&uri).ok()?;
     Some(fields)
@@ -242,6 +250,30 @@ async fn owns(
         false
     });
     Answer::json(&Owned { owner })
+}
+
+/// How a step ended, with what it has returned.
+async fn ended(runner: &Runner, meant: &MeantStep, outcome: &StepOutcome) -> Answer {
+    match runner.returned(&meant.stage, &meant.step.id).await {
+        Ok(returned) => wire::outcome(outcome, returned, &meant.outputs),
+        // It is there, and may be had when the same is asked again.
+        Err(error) => Answer::later(&error.to_string()),
+    }
+}
+
+/// The keys of a machine with the incumbent's agent, where they are wanted. A
+/// machine of ours has its key pinned, and no other that anybody could use.
+fn compat_keys(authority: Option<&Authority>, machine: &Machine) -> CompatKeys {
+    let Some(authority) = authority.filter(|_| machine.key.is_none()) else {
+        return CompatKeys::default();
+    };
+    match authority.throw_away(&machine.order, machine.attempt) {
+        Ok(born_with) => CompatKeys::of(&born_with),
+        Err(error) => {
+            tracing::warn!(machine = %machine.id, %error, "its keys can't be given");
+            CompatKeys::default()
+        }
+    }
 }
 
 fn setup_failed(error: RunnerError) -> Result<Answer, Elsewhere> {

@@ -12,20 +12,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
+use vmpool_agent::Authority;
+use vmpool_core::PoolName;
 use vmpool_core::runner::Runner;
 use vmpool_pipeline::PoolFile;
 
 use super::access::Access;
 use super::call::{Call, Elsewhere, Request};
 use super::grpc::Ask;
+use super::log_service::LogService;
 use super::peer::{Peers, Successor};
 use super::traces;
-use super::wire::Answer;
+use super::wire::{Answer, MeantSetup};
 
 /// A request that nobody can answer waits so long at most: as long as one
 /// waits for a machine by default.
@@ -67,6 +71,18 @@ struct Inner {
     access: Access,
     /// The pools as the file in force has them.
     pools: watch::Sender<Arc<PoolFile>>,
+    ways: Ways,
+}
+
+/// How setups and steps are answered here, beside what they ask for.
+#[derive(Debug)]
+pub(super) struct Ways {
+    /// The pools that a setup falls back on which names none.
+    pub(super) fallbacks: Vec<PoolName>,
+    /// Callers are given the keys of machines with the incumbent's agent, which
+    /// this makes.
+    pub(super) compat_keys: Option<Arc<Authority>>,
+    pub(super) log_service: LogService,
 }
 
 /// A request that came from another runner can't be answered here: that one
@@ -76,7 +92,7 @@ struct Inner {
 pub(super) struct NotHere(String);
 
 impl Desk {
-    pub(super) fn new(peers: Peers, pools: Arc<PoolFile>, access: Access) -> Self {
+    pub(super) fn new(peers: Peers, pools: Arc<PoolFile>, access: Access, ways: Ways) -> Self {
         Self(Arc::new(Inner {
             seat: watch::Sender::new(Seat::Empty),
             stopping: CancellationToken::new(),
@@ -84,6 +100,7 @@ impl Desk {
             peers,
             access,
             pools: watch::Sender::new(pools),
+            ways,
         }))
     }
 
@@ -162,18 +179,69 @@ impl Desk {
             Ok(call) => call,
             Err(answer) => return answer,
         };
-        let answer = self.find_answer(&call, &request);
+        let answer = self.answer_call(&request, &call);
         let answer = answer.instrument(traced(&call)).await;
-        if let Call::Destroy { stage } | Call::Builds(Ask::Release { stage }) = &call
-            && let Some(runner) = self.runner()
-        {
+        let over = match &call {
+            Call::Destroy { stage } => Some(stage),
+            Call::Builds(ask) => match &**ask {
+                Ask::Release { stage } => Some(stage),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let (Some(stage), Some(runner)) = (over, self.runner()) {
             traces::stage_ended(&runner, stage).await;
         }
         answer
     }
 
-    /// Has whoever can answer the call.
-    async fn find_answer(&self, call: &Call, request: &Request) -> Answer {
+    async fn answer_call(&self, request: &Request, call: &Call) -> Answer {
+        match call {
+            Call::Setup(setup) => self.set_up(request, setup, call).await,
+            Call::Step(meant) => {
+                let (stage, step) = (&meant.stage, &meant.step.id);
+                let logs = &self.0.ways.log_service;
+                let telling = logs.follows(self.runner(), stage, step, &meant.log_key);
+                let answer = self.answer_one(request, call).await;
+                if answer.status != StatusCode::SERVICE_UNAVAILABLE {
+                    telling.over(());
+                }
+                answer
+            }
+            Call::Destroy { stage } => {
+                let answer = self.answer_one(request, call).await;
+                if answer.status.is_success() {
+                    self.0.ways.log_service.ends(stage);
+                }
+                answer
+            }
+            _ => self.answer_one(request, call).await,
+        }
+    }
+
+    async fn set_up(&self, request: &Request, setup: &MeantSetup, call: &Call) -> Answer {
+        let ways = &self.0.ways;
+        let stage = &setup.request.stage;
+        let target = setup.logs.as_ref();
+        let telling =
+            target.map(|target| ways.log_service.sets_up(stage, &setup.wanted.pool, target));
+        let fallbacks = setup.fallbacks.as_ref().unwrap_or(&ways.fallbacks);
+        let answer = if fallbacks.is_empty() {
+            self.answer_one(request, call).await
+        } else {
+            self.answer_in_turn(request, setup, fallbacks).await
+        };
+        if let Some(target) = target.filter(|_| answer.status.is_success()) {
+            ways.log_service.keeps(stage, target);
+        }
+        if let Some(telling) = telling {
+            telling.over(answer.clone());
+        }
+        answer
+    }
+
+    /// Answers a request about one pool, wherever that is.
+    pub(super) async fn answer_one(&self, request: &Request, call: &Call) -> Answer {
         let mut search = Search::begin();
         let mut seat = self.0.seat.subscribe();
         loop {
@@ -190,7 +258,7 @@ impl Desk {
                         Ok(permit) => permit,
                         Err(answer) => return answer,
                     };
-                    match call.perform(&runner, &pools).await {
+                    match self.perform(call, &runner).await {
                         Ok(answer) => return answer,
                         Err(elsewhere) => self.ask_owner(&elsewhere, request).await,
                     }
@@ -232,19 +300,22 @@ impl Desk {
                 Seat::Runner(_) if is_setup && self.is_stopping() => {
                     return Err(NotHere("the runner is stopping".to_owned()));
                 }
-                Seat::Runner(runner) => match call
-                    .perform(&runner, &self.pools())
-                    .instrument(traced(&call))
-                    .await
-                {
-                    Ok(answer) => return Ok(answer),
-                    // It was handed over meanwhile, to whoever sits here now.
-                    Err(_) if !matches!(&*self.0.seat.borrow(), Seat::Runner(_)) => {}
-                    Err(elsewhere) => return self.pass_on(&elsewhere, &request).await,
-                },
+                Seat::Runner(runner) => {
+                    match self.perform(&call, &runner).instrument(traced(&call)).await {
+                        Ok(answer) => return Ok(answer),
+                        // It was handed over meanwhile, to whoever sits here now.
+                        Err(_) if !matches!(&*self.0.seat.borrow(), Seat::Runner(_)) => {}
+                        Err(elsewhere) => return self.pass_on(&elsewhere, &request).await,
+                    }
+                }
                 Seat::Empty | Seat::Successor(_) => return Ok(self.answer(request).await),
             }
         }
+    }
+
+    async fn perform(&self, call: &Call, runner: &Runner) -> Result<Answer, Elsewhere> {
+        let keys = self.0.ways.compat_keys.as_deref();
+        call.perform(runner, &self.pools(), keys).await
     }
 
     async fn pass_on(&self, elsewhere: &Elsewhere, request: &Request) -> Result<Answer, NotHere> {
@@ -283,13 +354,15 @@ impl Desk {
 /// The span of a call that is about a stage.
 fn traced(call: &Call) -> Span {
     match call {
-        Call::Setup { request, .. } => traces::of_call("setup", &request.stage),
-        Call::Step { stage, .. } | Call::Builds(Ask::Run { stage, .. }) => {
-            traces::of_call("step", stage)
-        }
+        Call::Setup(setup) => traces::of_call("setup", &setup.request.stage),
+        Call::Step(meant) => traces::of_call("step", &meant.stage),
         Call::Destroy { stage } => traces::of_call("destroy", stage),
-        Call::Builds(Ask::Acquire { request, .. }) => traces::of_call("acquire", &request.stage),
-        Call::Builds(Ask::Release { stage }) => traces::of_call("release", stage),
+        Call::Builds(ask) => match &**ask {
+            Ask::Run { stage, .. } => traces::of_call("step", stage),
+            Ask::Acquire { request, .. } => traces::of_call("acquire", &request.stage),
+            Ask::Release { stage } => traces::of_call("release", stage),
+            _ => Span::none(),
+        },
         // They change nothing, and streams ask them again and again.
         _ => Span::none(),
     }

@@ -44,6 +44,7 @@ pub(super) fn routes(desk: Desk, metrics: Option<Metrics>) -> Router {
         .route("/setup", post(answer))
         .route("/step", post(answer))
         .route("/destroy", post(answer))
+        .route("/suspend", post(answer))
         .fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"))
         .with_state(desk);
     let routes = match watched {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use vmpool_agent::Authority;
-use vmpool_core::Owner;
+use vmpool_core::{Owner, PoolName};
 
 use super::access::{Access, judge};
 use super::agents::Offered;
 use super::args::ServeArgs;
-use super::desk::Desk;
+use super::desk::{Desk, Ways};
 use super::doors::{self, Connections, Doors};
 use super::journal;
+use super::log_service::LogService;
 use super::logs::FileLogs;
 use super::metrics::Metrics;
 use super::peer::Peers;
@@ -83,16 +84,26 @@ impl Site {
         let logs = args.logs.clone();
         let logs = logs.unwrap_or_else(|| state.path().join("logs"));
         let logs = std::path::absolute(logs).or_exit(Exit::BadInput)?;
+        let logs = FileLogs::new(logs);
+        let fallbacks = args.fallback_pools.iter().map(|name| PoolName::parse(name));
+        let fallbacks = fallbacks.collect::<Result<_, _>>();
+        let ways = Ways {
+            fallbacks: fallbacks
+                .context("--fallback-pools")
+                .or_exit(Exit::BadInput)?,
+            compat_keys: args.compat_keys.then(|| Arc::clone(&authority)),
+            log_service: LogService::new(logs.clone()),
+        };
         let program = std::env::current_exe().context("find this program");
         let peers = Peers::new(&authority).or_exit(Exit::Failed)?;
         Ok(Self {
             doors: open(&args).or_exit(Exit::BadInput)?,
             program: program.or_exit(Exit::Failed)?,
             most_connections: doors::most_connections(args.access.max_connections),
-            desk: Desk::new(peers, Arc::new(pools), access.clone()),
+            desk: Desk::new(peers, Arc::new(pools), access.clone(), ways),
             access,
             connections: Connections::new(),
-            logs: FileLogs::new(logs),
+            logs,
             args,
             state,
             journal,

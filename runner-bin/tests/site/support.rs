@@ -81,7 +81,7 @@ pub(crate) struct Site {
 }
 
 /// What a caller was answered.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answered {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
@@ -155,7 +155,7 @@ impl Site {
 
     /// `vmpool serve` of this site, not yet begun.
     pub(crate) fn command(&self, program: &Path) -> Command {
-        self.command_of(program, "state", self.port)
+        self.command_of(program, "state", self.port())
     }
 
     /// As [`Site::command`], for one of several runners.

@@ -159,7 +159,15 @@ impl<'a> Run<'a> {
                         further
                     });
                 }
-                Event::Ended(ended) => {
+                Event::Ended(mut ended) => {
+                    if let Some(returned) = ended.returned.take() {
+                        let returned = wire::returned(returned);
+                        let taken = log.returned(self.id, &returned).await;
+                        taken.map_err(|source| ExecutorError::Log {
+                            step: self.id.clone(),
+                            source,
+                        })?;
+                    }
                     return wire::outcome(ended)
                         .map(Ok)
                         .map_err(|reason| self.failed(reason));

@@ -1,14 +1,14 @@
 //! Between the library's types and the wire's.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use vmpool_core::agent::reason as refusal;
 use vmpool_core::{
-    AgentReport, BootPhase, ExecutorError, Lease, StageId, StageSetup, Step, StepId, StepOutcome,
-    StepReport, StepStatus, Term, Timestamp,
+    AgentReport, BootPhase, ExecutorError, Lease, Returned, Returns, StageId, StageSetup, Step,
+    StepId, StepOutcome, StepReport, StepStatus, Term, Timestamp, Variable,
 };
 use vmpool_proto::agent::v1 as proto;
 use vmpool_proto::agent::v1::step_ended::How;
@@ -147,7 +147,33 @@ pub(super) fn start(
             memory_bytes: step.limits.memory,
             processes: step.limits.processes,
         }),
+        returns: step.returns.as_ref().map(returns).transpose()?,
     })
+}
+
+fn returns(returns: &Returns) -> Result<proto::Returns, ExecutorError> {
+    let file = |field, named: &Option<PathBuf>| {
+        let named = named.as_deref();
+        named.map(|file| path(field, file)).transpose()
+    };
+    Ok(proto::Returns {
+        outputs_file: file("outputs_file", &returns.outputs_file)?,
+        secrets_file: file("secrets_file", &returns.secrets_file)?,
+    })
+}
+
+/// What a step has returned.
+pub(super) fn returned(returned: proto::Returned) -> Returned {
+    let variable = |variable: proto::Variable| Variable {
+        name: variable.name,
+        value: variable.value,
+        is_secret: variable.is_secret,
+    };
+    Returned {
+        exported: returned.exported.into_iter().collect(),
+        outputs: returned.outputs.into_iter().map(variable).collect(),
+        trouble: returned.trouble,
+    }
 }
 
 pub(super) fn attach(lease: &Lease, step: &StepId, log_offset: u64) -> proto::AttachStep {

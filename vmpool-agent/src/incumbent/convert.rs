@@ -5,11 +5,13 @@
 //! which it does not keep.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use vmpool_core::{ExecutorError, StageId, StageSetup, Step, StepId, StepStatus};
+use vmpool_core::{
+    ExecutorError, Returned, Returns, StageId, StageSetup, Step, StepId, StepStatus, Variable,
+};
 use vmpool_proto::incumbent::{
     File, HostVolume, Network, PollStepAnswer, ProcessConfig, Run, SetupRequest, StartStepRequest,
     Volume,
@@ -78,7 +80,7 @@ pub(super) fn setup(setup: &StageSetup, workspace: &Path) -> Result<SetupRequest
             path: path("files.path", &workspace.join(&file.path))?,
             mode: file.mode,
             data: file.content.expose().to_owned(),
-            is_dir: false,
+            is_dir: file.is_dir(),
         })
     });
     let mut envs = setup.env.clone();
@@ -137,6 +139,13 @@ pub(super) fn start(step: &Step, workspace: &Path) -> Result<StartStepRequest, E
     let secrets = step.secret_env.values().map(vmpool_core::Secret::expose);
     let workdir = step.workdir.as_deref();
     let workdir = workdir.map_or_else(|| workspace.to_owned(), |dir| workspace.join(dir));
+    let file = |field, of: fn(&Returns) -> &Option<PathBuf>| {
+        let named = step
+            .returns
+            .as_ref()
+            .and_then(|returns| of(returns).as_deref());
+        named.map_or_else(|| Ok(String::new()), |named| path(field, named))
+    };
     Ok(StartStepRequest {
         environment: Some(environment),
         secrets: secrets
@@ -149,6 +158,8 @@ pub(super) fn start(step: &Step, workspace: &Path) -> Result<StartStepRequest, E
             binary: None,
         },
         user,
+        output_var_file: file("outputs_file", |returns| &returns.outputs_file)?,
+        secret_var_file: file("secrets_file", |returns| &returns.secrets_file)?,
         timeout: step.timeout.map_or(0, seconds),
         // There is no word for the number of processes; the incumbent's own
         // agent does nothing with this one either, ours does.
@@ -209,6 +220,34 @@ pub(super) fn status(answer: &PollStepAnswer) -> Result<StepStatus, String> {
         },
         code => StepStatus::Exited { code },
     })
+}
+
+/// What the step has returned.
+pub(super) fn returned(answer: &PollStepAnswer) -> Returned {
+    let secret = |name: &str| {
+        let mut typed = answer.output_v2.iter();
+        typed.any(|output| output.key == *name && output.kind == "SECRET")
+    };
+    let plain = answer.outputs.iter().map(|(name, value)| Variable {
+        name: name.clone(),
+        value: value.clone(),
+        is_secret: secret(name),
+    });
+    // Those of the file of secrets are in no other list.
+    let others = answer
+        .output_v2
+        .iter()
+        .filter(|output| output.kind == "SECRET" && !answer.outputs.contains_key(&output.key));
+    let others = others.map(|output| Variable {
+        name: output.key.clone(),
+        value: output.value.clone(),
+        is_secret: true,
+    });
+    Returned {
+        exported: answer.envs.clone(),
+        outputs: plain.chain(others).collect(),
+        trouble: None,
+    }
 }
 
 /// The incumbent has one exit code for all that went wrong, and sometimes for

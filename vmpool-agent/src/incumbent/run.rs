@@ -138,6 +138,13 @@ impl<'a> Run<'a> {
                 }
             }
         };
+        if let Some(answer) = &self.answer {
+            let returned = convert::returned(answer);
+            if !returned.is_empty() {
+                let taken = log.returned(self.id, &returned).await;
+                taken.map_err(|error| self.log(error))?;
+            }
+        }
         Ok(StepOutcome {
             status,
             started_at: self.began,

@@ -73,8 +73,11 @@ const EC_KEY_TAIL: &[u8] = &[
 /// ```
 #[derive(Clone)]
 pub struct ThrowAway {
-    /// The machine's CA: whom its agent obeys (`CACert`). Its key is in nobody's hands.
+    /// The machine's CA: whom its agent obeys (`CACert`).
     pub ca_pem: String,
+    /// Its key, which neither agent nor runner needs: who wants the incumbent's
+    /// answers whole is given it.
+    pub ca_key_pem: Secret,
     /// The agent's certificate (`TLSCert`).
     pub agent_cert_pem: String,
     /// Its key (`TLSKey`), in PKCS #8. Whoever has it can act as the runner on
@@ -128,10 +131,12 @@ impl ThrowAway {
         let name = name.map_err(failed("name a throw-away certificate"))?;
         agent.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
         agent.key_usages = usages.to_vec();
+        let ca_key_pem = Secret::new(Zeroizing::new(ca_key.serialize_pem()).as_str());
         let signed = agent.signed_by(&agent_key, &Issuer::new(ca, ca_key));
         let agent = signed.map_err(failed("sign a throw-away certificate"))?;
         Ok(Self {
             ca_pem: ca_certificate.pem(),
+            ca_key_pem,
             agent_cert_pem: agent.pem(),
             agent_key_pem: Secret::new(Zeroizing::new(agent_key.serialize_pem()).as_str()),
             ca: ca_certificate.der().clone(),

@@ -88,6 +88,7 @@ impl Stub {
                     started_at_ms: 1,
                     ended_at_ms: 2,
                     log_end: so_far.log.len() as u64,
+                    returned: None,
                 });
             });
         });

@@ -100,6 +100,8 @@ async fn live(site: &Site) {
         ids.extend(outcome.machines.into_iter().map(|machine| machine.id));
         provider.list(&"ci".into()).await.expect("a listing");
     }
+    let tags = [("accountID".to_owned(), "acme".to_owned())].into();
+    one.tag(&ids[0], &tags).await.expect("tagged");
     one.suspend(&ids[0]).await.expect("asleep");
     one.resume(&ids[0]).await.expect("awake");
     one.diagnose(&ids[0]).await.expect("its state");

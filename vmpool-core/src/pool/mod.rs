@@ -13,6 +13,7 @@ mod events;
 mod gauges;
 mod hold;
 mod keeper;
+mod labels;
 mod launch;
 mod lease;
 mod look;

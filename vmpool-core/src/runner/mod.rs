@@ -48,13 +48,14 @@ pub use given::Reloaded;
 pub use parts::{LeaseTimes, PoolSource, RunnerParts, SetupRequest, Sharing};
 pub use standing::{PoolOwner, PoolStanding};
 
+use crate::executor::LogSinkError;
 use crate::facts::Facts;
 use crate::id::{MachineId, PoolName, StageId, StepId};
 use crate::journal::{Cordon, Journal, JournalError};
 use crate::map::Set;
 use crate::pool::{Evidence, Lease, Leftovers, Pool as _};
 use crate::stage::StageError;
-use crate::step::{Step, StepOutcome};
+use crate::step::{Returned, Step, StepOutcome};
 use reign::Reign;
 use shared::{Shared, Standing};
 use stages::StageEntry;
@@ -273,6 +274,24 @@ impl Runner {
         let reign = self.shared.reign_or_owner(pool).await?;
         let said = async { Ok(reign.pool.fill().await?) };
         reign.ours(said).await
+    }
+
+    /// What a step has returned, as it was durable before its end was told; any
+    /// runner of the deployment may say so.
+    ///
+    /// # Errors
+    /// The store of logs could not be read.
+    pub async fn returned(&self, stage: &StageId, step: &StepId) -> Result<Returned, LogSinkError> {
+        self.shared.parts.logs.returned(stage, step).await
+    }
+
+    /// Where a machine of a pool that this runner was given is, if its provider
+    /// knows without asking.
+    pub fn zone(&self, pool: &PoolName, machine: &MachineId) -> Option<Arc<str>> {
+        let given = self.shared.given.read();
+        let given = given.iter().find(|given| given.name == *pool)?;
+        let source = given.source.borrow();
+        source.provider.zone(machine)
     }
 
     /// Who owns a pool, as this runner knows it.

@@ -1,5 +1,6 @@
 //! What a runner is built from, and what it is asked for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,9 @@ pub struct SetupRequest {
     pub wait: Option<Duration>,
     /// The stage lasts at most this long; `None`: the pool's own.
     pub lasts: Option<Duration>,
+    /// What its machine is tagged with, once it is the stage's; no part of what
+    /// tells a retry from another request.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl SetupRequest {
@@ -118,6 +122,7 @@ impl SetupRequest {
             setup,
             wait: None,
             lasts: None,
+            tags: BTreeMap::new(),
         }
     }
 }

@@ -63,6 +63,8 @@ impl Reign {
                 target: TRACED, "prepare", machine = %lease.machine_id()
             ));
         prepared.await?;
+        let machine = lease.machine_id();
+        self.pool.tag_soon(machine, request.tags.clone());
         Ok(lease)
     }
 

@@ -187,6 +187,7 @@ fn new_step(id: StepId, command: Vec<String>, env: StepEnv) -> Step {
         user: None,
         timeout: None,
         limits: Limits::default(),
+        returns: None,
     }
 }
 

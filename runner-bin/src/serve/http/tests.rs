@@ -10,7 +10,10 @@ use vmpool_pipeline::PoolFile;
 
 use super::*;
 use crate::serve::access::{Access, AccessArgs};
+use crate::serve::desk::Ways;
 use crate::serve::doors::Connections;
+use crate::serve::log_service::LogService;
+use crate::serve::logs::FileLogs;
 use crate::serve::peer::Peers;
 
 /// Far longer than anything may take.
@@ -34,7 +37,12 @@ impl Caller {
         };
         let access = Access::load(&AccessArgs::default()).unwrap();
         let peers = Peers::new(&authority).unwrap();
-        let desk = Desk::new(peers, Arc::new(pools), access.clone());
+        let ways = Ways {
+            fallbacks: Vec::new(),
+            compat_keys: None,
+            log_service: LogService::new(FileLogs::new("logs".into())),
+        };
+        let desk = Desk::new(peers, Arc::new(pools), access.clone(), ways);
         let (stream, theirs) = duplex(1 << 20);
         let connections = Connections::new();
         connections.keep_caller(theirs, routes(desk, None), access);

@@ -19,9 +19,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
-use vmpool_core::{LogSink, LogSinkError, StepId};
+use vmpool_core::{LogSink, LogSinkError, Returned, StepId};
 
 use super::growing::Grows;
+use super::returned;
 
 /// The agent keeps at most about this much that it could have forgotten.
 const SYNC_EVERY: u64 = 1 << 20;
@@ -36,13 +37,15 @@ pub(super) struct FileLog {
     durable: u64,
     /// The file, while its name may not be durable.
     fresh: Option<PathBuf>,
+    /// Where what the step returns is written.
+    returned: PathBuf,
     /// Those who read it meanwhile.
     grows: Arc<Grows>,
 }
 
 impl FileLog {
     /// Opens the log, made with its directories if need be. Blocks.
-    pub(super) fn open(path: &Path, grows: Arc<Grows>) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, returned: PathBuf, grows: Arc<Grows>) -> io::Result<Self> {
         let directory = path.parent().unwrap_or(path);
         DirBuilder::new()
             .recursive(true)
@@ -65,6 +68,7 @@ impl FileLog {
             written: length,
             durable: length,
             fresh: (length == 0).then(|| path.to_owned()),
+            returned,
             grows,
         })
     }
@@ -158,6 +162,13 @@ impl LogSink for FileLog {
         let synced = self.synced().await;
         synced.map_err(|error| self.broken(step, &error))?;
         Ok(self.durable)
+    }
+
+    async fn returned(&mut self, step: &StepId, what: &Returned) -> Result<(), LogSinkError> {
+        let (path, what) = (self.returned.clone(), what.clone());
+        let written = spawn_blocking(move || returned::write(&path, &what)).await;
+        let written = written.map_err(io::Error::other).flatten();
+        written.map_err(|error| self.broken(step, &format!("what it returns: {error}")))
     }
 
     async fn gap(&mut self, step: &StepId, reason: &str) -> Result<(), LogSinkError> {

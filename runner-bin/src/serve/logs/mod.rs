@@ -3,16 +3,18 @@
 mod file_log;
 mod growing;
 mod name;
+mod returned;
 
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
-use vmpool_core::{LogSink, LogSinkError, LogStore, StageId, StepId};
+use vmpool_core::{LogSink, LogSinkError, LogStore, Returned, StageId, StepId};
 
 use self::file_log::FileLog;
 use self::growing::Growth;
 pub(crate) use self::growing::Part;
+pub(crate) use self::returned::write_private;
 
 /// Logs below one directory.
 #[derive(Debug, Clone)]
@@ -37,6 +39,22 @@ impl FileLogs {
         path.extend(name::components(step.as_str(), ".log"));
         path
     }
+
+    /// Where it is kept what log service wants a stage's logs.
+    pub(crate) fn target_path(&self, stage: &StageId) -> PathBuf {
+        let mut path = self.directory.clone();
+        path.extend(name::components(stage.as_str(), ""));
+        // No log has such a name: theirs have an ending.
+        path.join("log-service")
+    }
+
+    /// Where a step's variables are, beside its log.
+    fn returned_path(&self, stage: &StageId, step: &StepId) -> PathBuf {
+        let mut path = self.directory.clone();
+        path.extend(name::components(stage.as_str(), ""));
+        path.extend(name::components(step.as_str(), ".returned"));
+        path
+    }
 }
 
 #[async_trait]
@@ -49,13 +67,24 @@ impl LogStore for FileLogs {
             reason,
         };
         let grows = self.growth.of(&path);
-        let opened =
-            spawn_blocking(move || FileLog::open(&path, grows).map_err(|e| (path, e))).await;
+        let returned = self.returned_path(stage, step);
+        let open = move || FileLog::open(&path, returned, grows).map_err(|e| (path, e));
+        let opened = spawn_blocking(open).await;
         match opened {
             Ok(Ok(log)) => Ok(Box::new(log)),
             Ok(Err((path, error))) => Err(broken(format!("open {}: {error}", path.display()))),
             Err(ended) => Err(broken(ended.to_string())),
         }
+    }
+
+    async fn returned(&self, stage: &StageId, step: &StepId) -> Result<Returned, LogSinkError> {
+        let path = self.returned_path(stage, step);
+        // Most steps return nothing: to find that out is one look at a folder.
+        returned::read(&path).map_err(|error| LogSinkError {
+            step: step.clone(),
+            offset: 0,
+            reason: format!("read {}: {error}", path.display()),
+        })
     }
 }
 

@@ -70,6 +70,17 @@ impl Answer {
         Self::failure(StatusCode::SERVICE_UNAVAILABLE, error)
     }
 
+    /// The text of a failure; of anything else nothing.
+    pub(crate) fn error(&self) -> String {
+        #[derive(serde::Deserialize, Default)]
+        #[serde(default)]
+        struct Error {
+            error_msg: String,
+        }
+        let error: Error = serde_json::from_slice(&self.body).unwrap_or_default();
+        error.error_msg
+    }
+
     /// What the header `Retry-After` says, if it is to be there.
     pub(crate) fn retry_after(&self) -> Option<u32> {
         let later = [

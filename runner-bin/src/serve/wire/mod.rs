@@ -8,13 +8,17 @@
 mod answer;
 mod decode;
 mod destroy;
+mod logs;
 mod setup;
 mod step;
+mod suspend;
 
 pub(super) use answer::Answer;
 pub(super) use destroy::DestroyVm;
-pub(super) use setup::{SetupVm, set_up};
-pub(super) use step::{ExecuteVm, failed, outcome};
+pub(crate) use logs::LogTarget;
+pub(super) use setup::{CompatKeys, MeantSetup, SetupVm, set_up};
+pub(super) use step::{ExecuteVm, MeantStep, failed, outcome};
+pub(super) use suspend::SuspendVm;
 
 #[cfg(test)]
 mod tests;

@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use lite_engine::output;
 use serde::Deserialize;
 use serde_json::Value;
-use vmpool_core::{Limits, Secret, StageId, Step, StepId, StepOutcome, StepStatus};
-use vmpool_proto::incumbent::PollStepAnswer;
+use vmpool_core::{
+    Limits, Returned, Returns, Secret, StageId, Step, StepId, StepOutcome, StepStatus,
+};
+use vmpool_proto::incumbent::{Output, PollStepAnswer, WantedOutput};
 
 use super::Answer;
 use super::decode::decode;
 
 /// The exit code of a step that the agent could not carry out to its end.
 const EXECUTOR_FAILED: i32 = 255;
+
+/// Output values go through base64 where this variable is `true`.
+const NEW_OUTPUTS: &str = "CI_NEW_VERSION_GODOTENV";
 
 /// The exit code of a step that the kernel killed at its limit of memory.
 const KILLED: i32 = 137;
@@ -44,8 +50,52 @@ struct StartStep {
     image: String,
     detach: bool,
     files: Vec<Value>,
-    outputs: Vec<Value>,
+    outputs: Vec<WantedOutput>,
     output_vars: Vec<String>,
+    output_var_file: String,
+    secret_var_file: String,
+    log_key: String,
+    run_test_v2: RunTests,
+    test_report: Report,
+    workload_identities: Vec<Value>,
+    egress_policy: Egress,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RunTests {
+    commands: Vec<String>,
+    entrypoint: Vec<String>,
+    intelligence_mode: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Report {
+    junit: Junit,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Junit {
+    paths: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Egress {
+    proxy_url: String,
+}
+
+/// A step as it is meant.
+#[derive(Debug, Clone)]
+pub(crate) struct MeantStep {
+    pub(crate) stage: StageId,
+    pub(crate) step: Step,
+    /// The outputs that the caller has named, in its order; none: all of them.
+    pub(crate) outputs: Vec<WantedOutput>,
+    /// The key of its log at the log service; empty: it is not wanted there.
+    pub(crate) log_key: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -70,7 +120,7 @@ impl ExecuteVm {
     ///
     /// # Errors
     /// The body is no such request, or asks for what can't be done.
-    pub(crate) fn read(body: &[u8]) -> Result<(StageId, Step), Answer> {
+    pub(crate) fn read(body: &[u8]) -> Result<MeantStep, Answer> {
         let request: Self = decode(body)?;
         if request.stage_runtime_id.is_empty() {
             return Err(Answer::bad_request(if request.ip_address.is_empty() {
@@ -81,12 +131,12 @@ impl ExecuteVm {
         }
         let stage = StageId::parse(&request.stage_runtime_id);
         let stage = stage.map_err(|e| Answer::bad_request(&format!("stage_runtime_id: {e}")))?;
-        Ok((stage, request.start_step_request.step()?))
+        request.start_step_request.step(stage)
     }
 }
 
 impl StartStep {
-    fn step(self) -> Result<Step, Answer> {
+    fn step(self, stage: StageId) -> Result<MeantStep, Answer> {
         if self.id.is_empty() {
             return Err(Answer::bad_request(
                 "mandatory field 'start_step_request.id' in the request body is empty",
@@ -98,15 +148,45 @@ impl StartStep {
             let error = format!("start_step_request.{field}: {reason}");
             return Err(Answer::bad_request(&error));
         }
-        if self.run.entrypoint.is_empty() {
+        let (entrypoint, mut commands) = match self.kind.as_str() {
+            "RunTestsV2" => (self.run_test_v2.entrypoint, self.run_test_v2.commands),
+            _ => (self.run.entrypoint, self.run.commands),
+        };
+        let wanted: Vec<_> = if self.outputs.is_empty() {
+            let names = self.output_vars.iter();
+            names.map(|name| (name.as_str(), name.as_str())).collect()
+        } else {
+            let outputs = self.outputs.iter();
+            outputs
+                .map(|o| (o.key.as_str(), o.value.as_str()))
+                .collect()
+        };
+        if !wanted.is_empty() {
+            let Some(first) = commands.first_mut().filter(|_| !entrypoint.is_empty()) else {
+                return Err(failed(
+                    "output variable should not be set for unset entrypoint or command",
+                ));
+            };
+            let wanted = wanted.into_iter();
+            let wanted: Vec<_> = wanted
+                .map(|(key, variable)| output::Wanted { key, variable })
+                .collect();
+            let encoded = self
+                .environment
+                .get(NEW_OUTPUTS)
+                .is_some_and(|it| it == "true");
+            *first = output::capture(&entrypoint, first, &wanted, encoded);
+        }
+        if entrypoint.first().is_none_or(String::is_empty) {
             return Err(failed("step entrypoint cannot be empty"));
         }
         let (env, secret_env) = environment(self.environment, self.secrets);
         let some = |text: String| (!text.is_empty()).then_some(text);
-        Ok(Step {
+        let file = |named: String| some(named).map(Into::into);
+        let step = Step {
             id,
             // As the incumbent: the commands are further arguments.
-            command: [self.run.entrypoint, self.run.commands].concat(),
+            command: [entrypoint, commands].concat(),
             env,
             secret_env,
             workdir: some(self.working_dir).map(Into::into),
@@ -118,6 +198,16 @@ impl StartStep {
                     .filter(|bytes| *bytes > 0),
                 processes: None,
             },
+            returns: Some(Returns {
+                outputs_file: file(self.output_var_file),
+                secrets_file: file(self.secret_var_file),
+            }),
+        };
+        Ok(MeantStep {
+            stage,
+            step,
+            outputs: self.outputs,
+            log_key: self.log_key,
         })
     }
 
@@ -125,27 +215,43 @@ impl StartStep {
     fn unsupported(&self) -> Option<(&'static str, String)> {
         let no = |what: &str| format!("{what} are not supported");
         // Anything but the two kinds of tests means `Run`, as with the incumbent.
-        if matches!(self.kind.as_str(), "RunTest" | "RunTestsV2") {
-            return Some((
-                "kind",
-                format!("steps of kind {} are not supported", self.kind),
-            ));
-        }
-        if !self.image.is_empty() {
-            return Some(("image", no("steps in containers")));
-        }
-        if self.detach {
-            return Some(("detach", no("steps in the background")));
-        }
-        for (field, is_empty) in [
-            ("outputs", self.outputs.is_empty()),
-            ("output_vars", self.output_vars.is_empty()),
-        ] {
-            if !is_empty {
-                return Some((field, no("output variables")));
-            }
-        }
-        (!self.files.is_empty()).then(|| ("files", no("files of a single step")))
+        let own_tests = self.kind == "RunTest";
+        let selects = self.kind == "RunTestsV2" && self.run_test_v2.intelligence_mode;
+        let returns = !self.outputs.is_empty() || !self.output_vars.is_empty();
+        [
+            ("kind", own_tests, "steps of kind RunTest"),
+            (
+                "run_test_v2.intelligence_mode",
+                selects,
+                "tests that are selected",
+            ),
+            ("image", !self.image.is_empty(), "steps in containers"),
+            ("detach", self.detach, "steps in the background"),
+            ("files", !self.files.is_empty(), "files of a single step"),
+            (
+                "test_report.junit.paths",
+                !self.test_report.junit.paths.is_empty(),
+                "test reports",
+            ),
+            (
+                "workload_identities",
+                !self.workload_identities.is_empty(),
+                "workload identities",
+            ),
+            (
+                "egress_policy.proxy_url",
+                !self.egress_policy.proxy_url.is_empty(),
+                "limits to what a step may reach",
+            ),
+            (
+                "user",
+                returns && !self.user.is_empty(),
+                "output variables of another user's steps",
+            ),
+        ]
+        .into_iter()
+        .find(|(_, asked, _)| *asked)
+        .map(|(field, _, what)| (field, no(what)))
     }
 }
 
@@ -173,8 +279,20 @@ fn environment(
     (plain, secret)
 }
 
-/// The step ended like this.
-pub(crate) fn outcome(outcome: &StepOutcome) -> Answer {
+/// The step ended like this, and returned this, of which the caller has named
+/// `wanted`.
+pub(crate) fn outcome(
+    outcome: &StepOutcome,
+    returned: Returned,
+    wanted: &[WantedOutput],
+) -> Answer {
+    if let Some(trouble) = returned
+        .trouble
+        .as_deref()
+        .filter(|_| outcome.status.is_success())
+    {
+        return failed(trouble);
+    }
     let (exit_code, error) = match &outcome.status {
         StepStatus::Exited { code: 0 } => (0, String::new()),
         StepStatus::Exited { code } => (*code, format!("exit status {code}")),
@@ -197,8 +315,48 @@ pub(crate) fn outcome(outcome: &StepOutcome) -> Answer {
         exit_code,
         error,
         oom_killed,
+        outputs: plain(&returned),
+        output_v2: typed(&returned, wanted),
+        envs: returned.exported,
         ..PollStepAnswer::default()
     })
+}
+
+/// All outputs that are no secrets.
+fn plain(returned: &Returned) -> BTreeMap<String, String> {
+    let outputs = returned.outputs.iter().filter(|output| !output.is_secret);
+    outputs
+        .map(|output| (output.name.clone(), output.value.clone()))
+        .collect()
+}
+
+/// The outputs with their types: those that are wanted, else all; and what the
+/// step wrote as secrets.
+fn typed(returned: &Returned, wanted: &[WantedOutput]) -> Vec<Output> {
+    let typed = |name: &str, value: &str, kind: &str| Output {
+        key: name.to_owned(),
+        value: value.to_owned(),
+        kind: kind.to_owned(),
+    };
+    let plain = || returned.outputs.iter().filter(|output| !output.is_secret);
+    let mut all: Vec<_> = if wanted.is_empty() {
+        plain()
+            .map(|o| typed(&o.name, &o.value, "STRING"))
+            .collect()
+    } else {
+        let named = wanted.iter().filter_map(|wanted| {
+            let output = plain().find(|output| output.name == wanted.key)?;
+            let kind = match wanted.kind.as_str() {
+                "" => "STRING",
+                kind => kind,
+            };
+            Some(typed(&output.name, &output.value, kind))
+        });
+        named.collect()
+    };
+    let secrets = returned.outputs.iter().filter(|output| output.is_secret);
+    all.extend(secrets.map(|o| typed(&o.name, &o.value, "SECRET")));
+    all
 }
 
 /// The step can't be carried out any more.

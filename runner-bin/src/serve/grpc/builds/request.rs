@@ -98,6 +98,7 @@ pub(super) fn run(request: v1::RunRequest) -> Result<(StageId, Step), Failure> {
             memory: some(request.memory_bytes),
             processes: some(request.processes),
         },
+        returns: None,
     };
     Ok((stage, step))
 }
