@@ -99,6 +99,23 @@ pub trait AgentLink: Send + Sync + 'static {
     /// The agent was not reached or refused.
     async fn renew(&self, id: &MachineId, term: Term) -> Result<(), LinkError>;
 
+    /// Tells the agent how long after its stage's end the machine is kept: so
+    /// much later it cleans up and ends itself. Zero: not at all. Told again
+    /// with each renewal.
+    ///
+    /// # Errors
+    /// The agent was not reached or refused.
+    async fn hold(
+        &self,
+        id: &MachineId,
+        term: Term,
+        stage: &StageId,
+        lasts: Duration,
+    ) -> Result<(), LinkError> {
+        let _ = (id, term, stage, lasts);
+        Ok(())
+    }
+
     /// Closes the connection and forgets the machine.
     fn close(&self, id: &MachineId);
 }

@@ -201,6 +201,7 @@ impl History {
                 launched_at: NOW,
                 expires_at: NOW,
                 called_at: None,
+                hold: None,
                 version,
             })),
             2 => Row::Stage(Arc::new(StageRow {

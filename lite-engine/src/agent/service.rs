@@ -228,6 +228,20 @@ impl Agent for Service {
         Ok(Response::new(proto::CancelResponse {}))
     }
 
+    async fn hold(
+        &self,
+        request: Request<proto::HoldRequest>,
+    ) -> Result<Response<proto::HoldResponse>, Status> {
+        let request = request.into_inner();
+        let call = Call::Hold {
+            term: Term(request.term),
+            stage: stage_id(&request.stage_id)?,
+            lasts: Duration::from_millis(request.lasts_ms),
+        };
+        self.engine.call(call).map_err(status)?;
+        Ok(Response::new(proto::HoldResponse {}))
+    }
+
     async fn cleanup(
         &self,
         request: Request<proto::CleanupRequest>,

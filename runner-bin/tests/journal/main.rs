@@ -64,6 +64,7 @@ fn machine(id: &str, state: MachineState, stage: Option<&str>) -> Row {
         launched_at: Timestamp(1),
         expires_at: Timestamp(1),
         called_at: None,
+        hold: None,
         version: Version(1),
     }))
 }

@@ -19,6 +19,7 @@ mod watch;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -30,9 +31,9 @@ use vmpool_core::agent::{Bootstrap, Clocks};
 use vmpool_core::pool::RequestHash;
 use vmpool_core::{
     AgentLink, AgentReport, Attempt, Clock, Facts, Health, LinkError, Machine, MachineId, Notice,
-    OrderId, PinKey, SecretBytes, StepId, Term,
+    OrderId, PinKey, SecretBytes, StageId, StepId, Term,
 };
-use vmpool_proto::agent::v1::RenewRequest;
+use vmpool_proto::agent::v1::{HoldRequest, RenewRequest};
 
 use self::dialling::{Dialling, Patience};
 pub(crate) use self::kept::{Fate, Kept, Protocol};
@@ -257,7 +258,56 @@ impl AgentLink for Agents {
         }
         let mut agent = kept.agent();
         let renew = agent.renew(RenewRequest { term: term.0 });
-        match timeout(self.0.config.call_timeout, renew).await {
+        self.answered(renew, id, term).await
+    }
+
+    async fn hold(
+        &self,
+        id: &MachineId,
+        term: Term,
+        stage: &StageId,
+        lasts: Duration,
+    ) -> Result<(), LinkError> {
+        let slot = self.0.slots.lock().get(id).cloned();
+        let kept = slot.and_then(|slot| slot.current());
+        let kept = kept.ok_or_else(|| LinkError::Unreachable {
+            machine: id.clone(),
+            reason: "no connection is open".to_owned(),
+        })?;
+        if kept.protocol() == Protocol::Incumbent {
+            // It neither cleans up nor ends by itself.
+            return Ok(());
+        }
+        let mut agent = kept.agent();
+        let hold = agent.hold(HoldRequest {
+            term: term.0,
+            stage_id: stage.to_string(),
+            lasts_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
+        });
+        self.answered(hold, id, term).await
+    }
+
+    fn close(&self, id: &MachineId) {
+        let slot = self.0.slots.lock().remove(id);
+        if let Some(slot) = slot {
+            slot.close();
+        }
+    }
+}
+
+impl Agents {
+    /// Waits for the answer to a short call.
+    async fn answered<T>(
+        &self,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+        id: &MachineId,
+        term: Term,
+    ) -> Result<(), LinkError> {
+        let unreachable = |reason: String| LinkError::Unreachable {
+            machine: id.clone(),
+            reason,
+        };
+        match timeout(self.0.config.call_timeout, call).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(status)) => Err(match wire::fenced_by(&status) {
                 Some(theirs) => LinkError::Fenced {
@@ -268,13 +318,6 @@ impl AgentLink for Agents {
                 None => unreachable(reason::status(&status)),
             }),
             Err(_) => Err(unreachable("no answer in time".to_owned())),
-        }
-    }
-
-    fn close(&self, id: &MachineId) {
-        let slot = self.0.slots.lock().remove(id);
-        if let Some(slot) = slot {
-            slot.close();
         }
     }
 }

@@ -76,6 +76,16 @@ pub enum Call {
         /// The step.
         step: StepId,
     },
+    /// Keeps the machine for a person after the stage's end: so much later it
+    /// is cleaned up, if nobody asks for that before, and ends itself.
+    Hold {
+        /// The runner's term.
+        term: Term,
+        /// The stage.
+        stage: StageId,
+        /// How long after the stage's end; zero: not at all.
+        lasts: Duration,
+    },
     /// Ends the stage. The call is answered when its phase is settled.
     Cleanup {
         /// The runner's term.
@@ -247,6 +257,9 @@ pub struct StageRecord {
     pub prepared: bool,
     /// When it ended, since boot.
     pub ended_at: Option<Duration>,
+    /// How long the machine is kept after that.
+    #[serde(default)]
+    pub held: Duration,
     /// Nothing of it is left.
     pub clean: bool,
 }

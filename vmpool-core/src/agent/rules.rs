@@ -11,7 +11,7 @@ use crate::agent::stage::Stage;
 use crate::agent::steps::Steps;
 use crate::agent::{
     BootId, Call, Clocks, Content, Doom, Effect, EndReason, Event, KillWhy, Moment, Refusal,
-    StageClaim,
+    StageClaim, StagePhase,
 };
 use crate::id::{StageId, StepId};
 use crate::step::StepStatus;
@@ -146,13 +146,22 @@ impl Rules {
                 let doom = self.doom(KillWhy::Cancelled, now);
                 self.steps.kill(&step, doom).into_iter().collect()
             }
+            Call::Hold { term, stage, lasts } => {
+                self.fence.check(term)?;
+                self.fence.claim_of(&stage)?;
+                self.hold(stage, lasts)?
+            }
             Call::Cleanup { term, stage } => {
                 self.fence.check(term)?;
                 self.fence.claim_of(&stage)?;
+                self.stage.let_go();
                 if self.stage.clean_up_again() {
                     vec![Effect::CleanUp { stage }]
                 } else {
-                    self.stop(KillWhy::Cancelled, now)
+                    let mut effects = self.stop(KillWhy::Cancelled, now);
+                    // One that was held had stopped before.
+                    effects.extend(self.begin_clean_up());
+                    effects
                 }
             }
         };
@@ -213,7 +222,8 @@ impl Rules {
             .stage()
             .filter(|_| !self.stage.phase().has_ended())
             .map(|claim| claim.deadline);
-        [Some(end), deadline, self.steps.next_doom()]
+        let held = self.stage.held_until();
+        [Some(end), deadline, held, self.steps.next_doom()]
             .into_iter()
             .flatten()
             .min()
@@ -270,6 +280,22 @@ impl Rules {
         } else {
             Ok(self.steps.start(step, content, now).into())
         }
+    }
+
+    /// Keeps the machine for so long after the stage's end. What was removed
+    /// already does not come back.
+    fn hold(&mut self, stage: StageId, lasts: Duration) -> Result<Vec<Effect>, Refusal> {
+        let phase = self.stage.phase();
+        if phase.has_ended() && *phase != StagePhase::Stopping {
+            return Err(Refusal::StageEnded { stage });
+        }
+        if self.stage.held() == lasts {
+            return Ok(Vec::new());
+        }
+        self.stage.hold(lasts);
+        let mut effects = self.record_stage();
+        effects.extend(self.begin_clean_up());
+        Ok(effects)
     }
 
     /// Begins the preparation once the stage's id is durable.
@@ -341,6 +367,9 @@ impl Rules {
         if end <= now.up {
             return self.end_machine(why, now);
         }
+        if self.stage.held_until().is_some_and(|until| until <= now.up) {
+            self.stage.let_go();
+        }
         let mut effects = self.steps.give_up(now);
         effects.extend(self.stop_by_deadline(now));
         effects
@@ -363,14 +392,13 @@ impl Rules {
         vec![Effect::EndMachine(why)]
     }
 
-    /// When the stage ended, or ends at the latest.
+    /// When the stage ended, or ends at the latest, and was held.
     fn stage_end(&self) -> Option<Duration> {
         let deadline = self.fence.stage()?.deadline;
-        Some(
-            self.stage
-                .ended_at()
-                .map_or(deadline, |ended| ended.min(deadline)),
-        )
+        let ended = self.stage.ended_at();
+        let end = ended.map_or(deadline, |ended| ended.min(deadline));
+        // Kept for a person, nobody is late before that.
+        Some(end.saturating_add(self.stage.held()))
     }
 
     pub(super) fn doom(&self, why: KillWhy, now: Moment) -> Doom {

@@ -11,6 +11,9 @@
 //!                                                             unclean ┘
 //! ```
 //!
+//! One that is held stays at stopping until its time is over, or a clean-up is
+//! asked for.
+//!
 //! Invariants: a stage that has ended never runs a step again, and it is cleaned
 //! up only when no step of it and no preparation is left running.
 
@@ -64,6 +67,10 @@ pub(super) struct Stage {
     preparing: bool,
     prepared: bool,
     ended_at: Option<Duration>,
+    /// How long the machine is kept after its end.
+    held: Duration,
+    /// The clean-up waits for that.
+    holds: bool,
 }
 
 impl Stage {
@@ -73,6 +80,8 @@ impl Stage {
             preparing: false,
             prepared: false,
             ended_at: None,
+            held: Duration::ZERO,
+            holds: false,
         }
     }
 
@@ -89,11 +98,14 @@ impl Stage {
                 reason: "the agent restarted".into(),
             },
         };
+        let held = record.map_or(Duration::ZERO, |record| record.held);
         Self {
             phase,
             preparing: false,
             prepared,
             ended_at,
+            held,
+            holds: !held.is_zero(),
         }
     }
 
@@ -107,6 +119,28 @@ impl Stage {
 
     pub(super) fn ended_at(&self) -> Option<Duration> {
         self.ended_at
+    }
+
+    /// Keeps the machine so long after the stage's end.
+    pub(super) fn hold(&mut self, lasts: Duration) {
+        self.held = lasts;
+        self.holds = !lasts.is_zero();
+    }
+
+    /// How long the machine is kept after the stage's end.
+    pub(super) fn held(&self) -> Duration {
+        self.held
+    }
+
+    /// When the clean-up begins that waits for it.
+    pub(super) fn held_until(&self) -> Option<Duration> {
+        let ended_at = self.ended_at.filter(|_| self.holds)?;
+        Some(ended_at.saturating_add(self.held))
+    }
+
+    /// The clean-up waits no more.
+    pub(super) fn let_go(&mut self) {
+        self.holds = false;
     }
 
     /// The fence is durable: its preparation may begin. True if it is to.
@@ -160,7 +194,8 @@ impl Stage {
 
     /// True if the clean-up is to begin: the stage has ended, and nothing runs.
     pub(super) fn clean_up(&mut self, steps_ended: bool) -> bool {
-        let begins = self.phase == StagePhase::Stopping && steps_ended && !self.preparing;
+        let quiet = steps_ended && !self.preparing && !self.holds;
+        let begins = self.phase == StagePhase::Stopping && quiet;
         if begins {
             self.phase = StagePhase::CleaningUp;
         }
@@ -193,6 +228,7 @@ impl Stage {
             id: id.clone(),
             prepared: self.prepared,
             ended_at: self.ended_at,
+            held: self.held,
             clean: self.phase == StagePhase::Ended,
         }
     }

@@ -184,6 +184,13 @@ fn machine(findings: &Findings, row: &MachineRow) -> String {
             }
             None => format!("machine {id} is claimed since {since}: {cause}"),
         },
+        MachineState::Held => {
+            let until = row.hold.as_ref().and_then(|hold| hold.until);
+            let left = until.map_or_else(String::new, |until| {
+                format!(" for another {}", span(until.since(findings.now)))
+            });
+            format!("machine {id} is held{left}: {cause}{served}")
+        }
         MachineState::Draining | MachineState::Terminating => {
             let why = drained(findings, id).unwrap_or(cause);
             let state = row.state;

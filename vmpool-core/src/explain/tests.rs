@@ -70,6 +70,7 @@ impl Hand {
             launched_at: Timestamp(2_000),
             expires_at: Timestamp(9_000_000),
             called_at: None,
+            hold: None,
             version: Version(version),
         };
         self.change(at, Arc::new(row), state.as_str(), cause).await;
@@ -224,6 +225,7 @@ pub(crate) fn pool() -> PoolStatus {
         booting: 2,
         ordered: 1,
         claimed: 3,
+        held: 0,
         ending: 0,
         waiting: 2,
         stopped: None,

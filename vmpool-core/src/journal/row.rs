@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{Attempt, MachineId, OrderId, PoolName, StageId, StepId, Term, Version};
 use crate::link::{KeyHash, Machine};
-use crate::machine::MachineState;
+use crate::machine::{Hold, MachineState};
 use crate::order::OrderState;
 use crate::pool::RequestHash;
 use crate::stage::{StageState, StepHash};
@@ -67,6 +67,9 @@ pub struct MachineRow {
     pub expires_at: Timestamp,
     /// When the provider was last told to end it.
     pub called_at: Option<Timestamp>,
+    /// A person keeps it after its stage's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Arc<Hold>>,
     /// The row's version.
     pub version: Version,
 }

@@ -29,6 +29,7 @@ async fn write(journal: &MemoryJournal, pool: &str, machines: u32, state: Machin
         launched_at: Timestamp(1),
         expires_at: Timestamp(2),
         called_at: None,
+        hold: None,
         version: Version(1),
     };
     let changes = (0..machines).map(|n| Change::new(Arc::new(row(n)), state.as_str(), "a test"));

@@ -20,6 +20,8 @@ pub enum MachineState {
     Suspended,
     /// It is being woken.
     Resuming,
+    /// Its stage is over, and a person keeps it to look at it.
+    Held,
     /// It gets no stage any more; what it still holds is saved.
     Draining,
     /// The provider was told to end it, and is told again until it says so.
@@ -32,13 +34,14 @@ pub enum MachineState {
 
 impl MachineState {
     /// Every state, in the order of a machine's life.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Booting,
         Self::Ready,
         Self::Claimed,
         Self::Suspending,
         Self::Suspended,
         Self::Resuming,
+        Self::Held,
         Self::Draining,
         Self::Terminating,
         Self::Gone,
@@ -59,6 +62,7 @@ impl MachineState {
             Self::Suspending => "suspending",
             Self::Suspended => "suspended",
             Self::Resuming => "resuming",
+            Self::Held => "held",
             Self::Draining => "draining",
             Self::Terminating => "terminating",
             Self::Gone => "gone",
@@ -97,11 +101,13 @@ pub enum MachineEvent {
     Adopt,
     /// It counted as over, and the provider shows it alive.
     ShownAlive,
+    /// Its stage ends, and a person keeps it.
+    Hold,
 }
 
 impl MachineEvent {
     /// Every event.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connected,
         Self::Claim,
         Self::Drain,
@@ -112,6 +118,7 @@ impl MachineEvent {
         Self::ProviderSaysGone,
         Self::Adopt,
         Self::ShownAlive,
+        Self::Hold,
     ];
 }
 
@@ -161,6 +168,8 @@ pub fn next(
         (S::Suspended, E::Resume) => (S::Resuming, &[]),
 
         (S::Claimed, E::Drain) => (S::Draining, &[EndStage]),
+        (S::Claimed, E::Hold) => (S::Held, &[EndStage]),
+        (S::Held, E::Drain) => (S::Draining, &[]),
         (S::Booting | S::Ready | S::Suspending | S::Suspended | S::Resuming, E::Drain) => {
             (S::Draining, &[Refill])
         }
@@ -172,7 +181,13 @@ pub fn next(
         (S::Terminating, E::ProviderSaysGone) => (S::Gone, &[Forget, Refill]),
         (S::Claimed, E::ProviderSaysGone) => (S::Lost, &[EndStage, Forget, Refill]),
         (
-            S::Booting | S::Ready | S::Suspending | S::Suspended | S::Resuming | S::Draining,
+            S::Booting
+            | S::Ready
+            | S::Suspending
+            | S::Suspended
+            | S::Resuming
+            | S::Held
+            | S::Draining,
             E::ProviderSaysGone,
         ) => (S::Lost, &[Forget, Refill]),
 

@@ -7,17 +7,18 @@ use super::{MachineEvent, MachineState, Refused, next};
 /// The whole table: a row a state, a column an event; `None` is refused.
 fn expected(state: MachineState, event: MachineEvent) -> Option<MachineState> {
     #[rustfmt::skip]
-    let row: [Option<MachineState>; 10] = match state {
-        // connected, claim, drain, suspend, slept, resume, terminate, provider says gone, adopt, shown alive
-        S::Booting     => [Some(S::Ready), None, Some(S::Draining), None, None, None, None, Some(S::Lost), Some(S::Claimed), None],
-        S::Ready       => [None, Some(S::Claimed), Some(S::Draining), Some(S::Suspending), None, None, None, Some(S::Lost), None, None],
-        S::Claimed     => [None, None, Some(S::Draining), None, None, None, None, Some(S::Lost), None, None],
-        S::Suspending  => [None, None, Some(S::Draining), None, Some(S::Suspended), None, None, Some(S::Lost), None, None],
-        S::Suspended   => [None, None, Some(S::Draining), None, None, Some(S::Resuming), None, Some(S::Lost), None, None],
-        S::Resuming    => [Some(S::Ready), None, Some(S::Draining), None, None, None, None, Some(S::Lost), None, None],
-        S::Draining    => [None, None, None, None, None, None, Some(S::Terminating), Some(S::Lost), None, None],
-        S::Terminating => [None, None, None, None, None, None, None, Some(S::Gone), None, None],
-        S::Gone | S::Lost => [None, None, None, None, None, None, None, None, None, Some(S::Terminating)],
+    let row: [Option<MachineState>; 11] = match state {
+        // connected, claim, drain, suspend, slept, resume, terminate, provider says gone, adopt, shown alive, hold
+        S::Booting     => [Some(S::Ready), None, Some(S::Draining), None, None, None, None, Some(S::Lost), Some(S::Claimed), None, None],
+        S::Ready       => [None, Some(S::Claimed), Some(S::Draining), Some(S::Suspending), None, None, None, Some(S::Lost), None, None, None],
+        S::Claimed     => [None, None, Some(S::Draining), None, None, None, None, Some(S::Lost), None, None, Some(S::Held)],
+        S::Suspending  => [None, None, Some(S::Draining), None, Some(S::Suspended), None, None, Some(S::Lost), None, None, None],
+        S::Suspended   => [None, None, Some(S::Draining), None, None, Some(S::Resuming), None, Some(S::Lost), None, None, None],
+        S::Resuming    => [Some(S::Ready), None, Some(S::Draining), None, None, None, None, Some(S::Lost), None, None, None],
+        S::Held        => [None, None, Some(S::Draining), None, None, None, None, Some(S::Lost), None, None, None],
+        S::Draining    => [None, None, None, None, None, None, Some(S::Terminating), Some(S::Lost), None, None, None],
+        S::Terminating => [None, None, None, None, None, None, None, Some(S::Gone), None, None, None],
+        S::Gone | S::Lost => [None, None, None, None, None, None, None, None, None, Some(S::Terminating), None],
     };
     let column = MachineEvent::ALL
         .iter()

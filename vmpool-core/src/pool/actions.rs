@@ -157,6 +157,7 @@ impl Shared {
             launched_at: now,
             expires_at: listed.tags.expires_at,
             called_at: None,
+            hold: None,
             version: Version(1),
         }
     }

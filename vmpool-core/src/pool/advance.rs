@@ -56,6 +56,7 @@ impl Shared {
                 let stage = stage.map(|entry| (entry.row.clone(), entry.origin));
                 (row, stage)
             };
+            let event = self.rather_held(&row, event, end.as_ref());
             let (state, effects) = machine::next(row.state, event)?;
             if effects.contains(&Effect::EndStage) && end.is_none() {
                 let state = row.state;
@@ -63,11 +64,19 @@ impl Shared {
             }
             let at = self.now();
             let calls = (state == MachineState::Terminating).then_some(at);
+            let (hold, cause) = match &row.hold {
+                Some(hold) if state == MachineState::Held => (
+                    Some(Arc::new(hold.begun(at, row.expires_at))),
+                    format!("{cause}; {}", hold.told()).into(),
+                ),
+                hold => (hold.clone(), cause.clone()),
+            };
             let after = Arc::new(MachineRow {
                 state,
                 since: at,
                 cause: cause.clone(),
                 called_at: calls.or(row.called_at),
+                hold,
                 version: row.version.next(),
                 ..(*row).clone()
             });

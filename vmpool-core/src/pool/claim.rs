@@ -71,6 +71,7 @@ impl Shared {
             since: now,
             cause: "a stage asked for it".into(),
             stage: Some(request.stage.clone()),
+            hold: None,
             version: row.version.next(),
             ..**row
         });

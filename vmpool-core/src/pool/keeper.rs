@@ -38,7 +38,7 @@ impl Shared {
     /// Sets going what must be done now; says when to look again.
     fn turn(self: &Arc<Self>) -> Option<Instant> {
         let now = self.now();
-        let (doubts, releases, unfit, (overdue, next), draining, notes) = {
+        let (doubts, releases, unfit, (overdue, next), (held, held_next), draining, notes) = {
             let mut book = self.book.lock();
             self.count_ready(&mut book);
             (
@@ -46,6 +46,7 @@ impl Shared {
                 std::mem::take(&mut book.releases),
                 std::mem::take(&mut book.unfit),
                 book.overdue(now),
+                book.held_over(now),
                 book.is_draining(),
                 book.waits.begin_writing(),
             )
@@ -66,6 +67,10 @@ impl Shared {
         for (id, why) in unfit {
             self.drain_soon(id, why, None);
         }
+        for id in held {
+            self.drain_soon(id, "its hold is over", None);
+        }
+        let next = next.into_iter().chain(held_next).min();
         for (stage, end) in overdue {
             self.spawn(
                 "end a stage",

@@ -64,13 +64,13 @@ impl Shared {
     /// people, unless one was `noted` before.
     pub(super) fn heed(&self, row: &MachineRow, notice: &Notice, noted: &mut bool) -> Heed {
         match (notice.kind, row.state) {
-            (NoticeKind::SpotInterruption, MachineState::Claimed) => {
+            (NoticeKind::SpotInterruption, MachineState::Claimed | MachineState::Held) => {
                 if !std::mem::replace(noted, true) {
                     self.note_notice(row, notice);
                 }
                 Heed::GoOn
             }
-            (NoticeKind::Rebalance, MachineState::Claimed) => Heed::GoOn,
+            (NoticeKind::Rebalance, MachineState::Claimed | MachineState::Held) => Heed::GoOn,
             (NoticeKind::SpotInterruption, _) => Heed::Leave(notice.to_string()),
             (NoticeKind::Rebalance, _) => {
                 Heed::Retire(row.launched_at.after(SETTLED), notice.to_string())

@@ -175,6 +175,7 @@ impl Shared {
             since: entry.row.since,
             stage: entry.row.stage.clone(),
             cause: entry.row.cause.clone(),
+            hold: entry.row.hold.clone(),
         });
         PoolStatus {
             name: self.name.clone(),
@@ -185,6 +186,7 @@ impl Shared {
             booting: book.count(S::Booting) + book.count(S::Resuming),
             ordered: book.open_slots(),
             claimed: book.count(S::Claimed),
+            held: book.count(S::Held),
             ending: book.count(S::Draining) + book.count(S::Terminating),
             waiting,
             stopped: book.stopped.as_deref().map(str::to_owned),

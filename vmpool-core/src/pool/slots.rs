@@ -174,6 +174,7 @@ fn booting(order: &OrderRow, launched: &Launched, now: Timestamp) -> MachineRow 
         launched_at: now,
         expires_at: order.expires_at,
         called_at: None,
+        hold: None,
         version: Version(1),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::id::{MachineId, PoolName, StageId, Term};
 use crate::journal::Cordon;
-use crate::machine::MachineState;
+use crate::machine::{Hold, MachineState};
 use crate::pool::Evidence;
 use crate::reconcile::Unaccounted;
 
@@ -29,6 +29,8 @@ pub struct PoolStatus {
     pub ordered: u32,
     /// Machines that stages have.
     pub claimed: u32,
+    /// Machines that people keep after their stages' ends.
+    pub held: u32,
     /// Machines on their way out.
     pub ending: u32,
     /// Requests that wait.
@@ -64,6 +66,8 @@ pub struct MachineStatus {
     pub stage: Option<StageId>,
     /// Why it is in that state.
     pub cause: Cow<'static, str>,
+    /// A person keeps it, or will after its stage's end.
+    pub hold: Option<Arc<Hold>>,
 }
 
 /// A request that waits.

@@ -27,7 +27,7 @@ use crate::stage::StageEnd;
 const RENEWALS: u32 = 4;
 
 /// A renewal that has not been answered after this long has failed.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that held this long was a good one.
 const GOOD_CONNECTION: Duration = Duration::from_mins(1);
 
@@ -96,6 +96,11 @@ impl Shared {
                     }
                     pause.wait().await;
                 }
+                // Who looks at it may have restarted it: it ends in its time.
+                Ended::Drain(why) if self.is_held(id) => {
+                    lost = Some(why);
+                    pause.wait().await;
+                }
                 Ended::Drain(why) => {
                     if !self.give_up(id, why.clone(), tended).await {
                         return;
@@ -126,9 +131,9 @@ impl Shared {
 
     /// The machine's row while it is one that needs a connection.
     pub(super) fn tended_row(&self, id: &MachineId) -> Option<Arc<MachineRow>> {
-        use MachineState::{Booting, Claimed, Ready, Resuming};
+        use MachineState::{Booting, Claimed, Held, Ready, Resuming};
         let row = self.book.lock().machine(id).map(|entry| entry.row.clone());
-        row.filter(|row| matches!(row.state, Booting | Ready | Resuming | Claimed))
+        row.filter(|row| matches!(row.state, Booting | Ready | Resuming | Claimed | Held))
     }
 
     /// Until when a connection must be open.
@@ -195,21 +200,24 @@ impl Shared {
         }
         if report.stage != row.stage {
             let has = report.stage.as_ref().map_or("none", |stage| stage.as_str());
-            if row.state != MachineState::Claimed || report.stage.is_some() {
+            if !has_served(&row) || report.stage.is_some() {
                 return Ended::Drain(format!("its agent has another stage: {has}"));
             }
         }
         let mut notices = self.parts.link.notices(id);
         let told = notices.borrow_and_update().clone();
-        let told = told.filter(|notice| row.state != MachineState::Claimed && notice.is_end());
+        let told = told.filter(|notice| !has_served(&row) && notice.is_end());
         if let Some(notice) = told {
             return Ended::Leave(notice.to_string());
         }
         // What was said before, to another connection too, is heeded below.
         notices.mark_changed();
         let mut health = self.parts.link.health(id);
-        if row.state != MachineState::Claimed && !self.make_ready(&row, &health).await {
+        if !has_served(&row) && !self.make_ready(&row, &health).await {
             return Ended::Drain("it could not become ready".to_owned());
+        }
+        if row.hold.is_some() {
+            self.tell_hold_again(id).await;
         }
         let mut retires = self.too_old_at(&row);
         let mut why = "it is too old to finish another stage".to_owned();
@@ -228,7 +236,7 @@ impl Shared {
                 biased;
                 lost = connection_lost(&mut health) => {
                     return match self.tended_row(id).map(|row| row.state) {
-                        Some(MachineState::Claimed) => {
+                        Some(MachineState::Claimed | MachineState::Held) => {
                             // The provider may know already that it is gone.
                             self.look_soon();
                             Ended::Reconnect(lost)
@@ -239,7 +247,7 @@ impl Shared {
                 _ = renew.tick() => {
                     let renewed = self.parts.link.renew(id, self.term);
                     match tokio::time::timeout(RENEWAL_PATIENCE, renewed).await {
-                        Ok(Ok(())) => {}
+                        Ok(Ok(())) => self.tell_hold_again(id).await,
                         Ok(Err(error)) => tracing::debug!(machine = %id, %error, "not renewed"),
                         Err(_) => tracing::debug!(machine = %id, "its renewal was not answered"),
                     }
@@ -359,6 +367,11 @@ impl Shared {
         }
         self.tended_row(id).is_some_and(|row| has_stage(&row))
     }
+}
+
+/// It has a stage or had one, and gets no other (P2).
+fn has_served(row: &MachineRow) -> bool {
+    matches!(row.state, MachineState::Claimed | MachineState::Held)
 }
 
 /// Ends when the connection does not answer any more; says why.

@@ -168,6 +168,10 @@ impl Shared {
                     book.size.limit,
                     book.count(MachineState::Claimed)
                 );
+                let held = book.count(MachineState::Held);
+                if held > 0 {
+                    let _ = write!(cause, ", {held} held");
+                }
             }
             if let Some(why) = held_off {
                 cause.push_str("; no more is ordered ");

@@ -16,16 +16,16 @@ use super::metrics::Metrics;
 use super::reconcile::Looks;
 use super::shared::Shared;
 use super::{
-    AcquireError, AcquireRequest, AttachError, Lease, Leftovers, NoteError, Pool, PoolConfig,
-    PoolEvents, PoolParts, PoolStatus, ReadyQueue, ReleaseError, RequestHash, Rule, StartError,
-    TryAcquireError,
+    AcquireError, AcquireRequest, AttachError, HoldError, Lease, Leftovers, NoteError, Pool,
+    PoolConfig, PoolEvents, PoolParts, PoolStatus, ReadyQueue, ReleaseError, RequestHash, Rule,
+    StartError, TryAcquireError,
 };
 use crate::account::Breaker;
 use crate::id::{MachineId, StageId, Term};
-use crate::journal::{Cordon, JournalError};
-use crate::machine::MachineState;
+use crate::journal::{Cordon, JournalError, MachineRow};
+use crate::machine::{Hold, MachineState};
 use crate::reconcile::ADOPTED;
-use crate::stage::StageEvent;
+use crate::stage::{StageEnd, StageEvent};
 
 /// A pool that keeps machines ready.
 ///
@@ -162,6 +162,41 @@ impl WarmPool {
     pub fn resize(&self, warm: u32, limit: u32) {
         self.shared.book.lock().size = Size { warm, limit };
         self.shared.work.notify_one();
+    }
+
+    /// As [`Pool::release`], for a stage that does not end by itself: who asks
+    /// for it again is told `why`.
+    ///
+    /// # Errors
+    /// The journal could not take it; call again.
+    pub async fn stop(&self, stage: &StageId, why: &str) -> Result<(), ReleaseError> {
+        let end = StageEnd::Stopped(why.into());
+        self.shared.end_stage(stage, why.to_owned(), end).await
+    }
+
+    /// Keeps the stage's machine after the stage's end, for so long as `hold`
+    /// says: nobody gets it, its slot stays taken, and what is on it stays as
+    /// the steps left it. One that is held already is held so long from
+    /// now on. Gives the machine's row.
+    ///
+    /// # Errors
+    /// It has no machine, or one that is ending, or it can't be kept so long.
+    ///
+    /// # Cancel safety
+    /// Safe: call again.
+    pub async fn hold(&self, stage: &StageId, hold: Hold) -> Result<Arc<MachineRow>, HoldError> {
+        self.shared.hold(stage, hold).await
+    }
+
+    /// Holds the stage's machine no more: one that is held is ended.
+    ///
+    /// # Errors
+    /// It could not be written down.
+    ///
+    /// # Cancel safety
+    /// Safe: call again.
+    pub async fn let_go(&self, stage: &StageId) -> Result<(), HoldError> {
+        self.shared.let_go(stage).await
     }
 
     /// Takes no new stages until [`WarmPool::fill`]: who waits and who comes is

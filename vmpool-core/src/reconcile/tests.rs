@@ -35,6 +35,7 @@ fn row(id: &str, state: MachineState) -> Arc<MachineRow> {
         launched_at: LAUNCHED,
         expires_at: EXPIRY,
         called_at: None,
+        hold: None,
         version: Version(3),
     })
 }
@@ -143,6 +144,7 @@ const LIVING: [MachineState; 8] = [
     MachineState::Suspending,
     MachineState::Suspended,
     MachineState::Resuming,
+    MachineState::Held,
     MachineState::Draining,
     MachineState::Terminating,
 ];

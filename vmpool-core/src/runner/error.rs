@@ -3,7 +3,7 @@
 use crate::executor::ExecutorError;
 use crate::id::{PoolName, StageId, StepId};
 use crate::journal::{Holder, JournalError};
-use crate::pool::{AcquireError, AttachError, NoteError, StartError};
+use crate::pool::{AcquireError, AttachError, HoldError, NoteError, StartError};
 use crate::stage::StageError;
 
 /// Why a runner could not do what it was asked.
@@ -48,6 +48,9 @@ pub enum RunnerError {
     /// The machine, its agent, or the record of what happens there.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// A stage's machine is not kept.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
     /// The journal could not be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -68,6 +71,7 @@ impl RunnerError {
         matches!(
             self,
             Self::Journal(_)
+                | Self::Hold(HoldError::Journal { .. })
                 | Self::Acquire(AcquireError::Journal { .. } | AcquireError::Stopped { .. })
                 | Self::Attach(AttachError::Journal { .. })
                 | Self::Stage(

@@ -51,7 +51,8 @@ pub use standing::{PoolOwner, PoolStanding};
 use crate::executor::LogSinkError;
 use crate::facts::Facts;
 use crate::id::{MachineId, PoolName, StageId, StepId};
-use crate::journal::{Cordon, Journal, JournalError};
+use crate::journal::{Cordon, Journal, JournalError, MachineRow};
+use crate::machine::Hold;
 use crate::map::Set;
 use crate::pool::{Evidence, Lease, Leftovers, Pool as _};
 use crate::stage::StageError;
@@ -216,26 +217,124 @@ impl Runner {
     /// # Cancel safety
     /// Safe: call again.
     pub async fn destroy(&self, stage: &StageId) -> Result<(), RunnerError> {
-        let reign = if let Some((reign, entry)) = self.here(stage) {
-            if entry.lease.get().is_none() {
-                // It waits for a machine: a later setup of the same id is another.
-                reign.forget(&entry);
-                entry.destroyed.cancel();
-            }
-            reign
-        } else {
-            match self.shared.record(stage).await? {
-                Some(record) if !record.stage.state.is_ended() => {
-                    self.shared.reign_or_owner(&record.stage.pool).await?
-                }
-                _ => return Ok(()),
-            }
+        let Some(reign) = self.reign_to_end(stage).await? else {
+            return Ok(());
         };
         let released = async {
             let released = reign.pool.release(stage).await;
             Ok(released.map_err(StageError::from)?)
         };
         reign.ours(released).await
+    }
+
+    /// As [`Runner::destroy`], by a person's word: who asks for the stage again
+    /// is told `why`, and a stage that nobody knows is an error.
+    ///
+    /// # Errors
+    /// There is no such stage, or it could not be written down: call again.
+    ///
+    /// # Cancel safety
+    /// Safe: call again.
+    pub async fn stop(&self, stage: &StageId, why: &str) -> Result<(), RunnerError> {
+        let Some(reign) = self.reign_to_end(stage).await? else {
+            return match self.shared.record(stage).await? {
+                Some(_) => Ok(()),
+                None => Err(RunnerError::UnknownStage {
+                    stage: stage.clone(),
+                }),
+            };
+        };
+        let stopped = async {
+            let stopped = reign.pool.stop(stage, why).await;
+            Ok(stopped.map_err(StageError::from)?)
+        };
+        reign.ours(stopped).await
+    }
+
+    /// Who is to end the stage; it stops waiting for a machine, if it does.
+    /// None: there is nothing to end.
+    async fn reign_to_end(&self, stage: &StageId) -> Result<Option<Arc<Reign>>, RunnerError> {
+        if let Some((reign, entry)) = self.here(stage) {
+            if entry.lease.get().is_none() {
+                // It waits for a machine: a later setup of the same id is another.
+                reign.forget(&entry);
+                entry.destroyed.cancel();
+            }
+            return Ok(Some(reign));
+        }
+        match self.shared.record(stage).await? {
+            Some(record) if !record.stage.state.is_ended() => {
+                let reign = self.shared.reign_or_owner(&record.stage.pool).await?;
+                Ok(Some(reign))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Keeps a stage's machine after the stage's end, for a person to look at
+    /// it: see [`WarmPool::hold`](crate::WarmPool::hold). Gives its row.
+    ///
+    /// # Errors
+    /// There is no such stage, or its machine can't be kept.
+    ///
+    /// # Cancel safety
+    /// Safe: call again.
+    pub async fn hold(
+        &self,
+        stage: &StageId,
+        lasts: Duration,
+        by: &str,
+        why: &str,
+    ) -> Result<Arc<MachineRow>, RunnerError> {
+        let reign = self.reign_of(stage).await?;
+        let hold = Hold {
+            lasts,
+            by: by.into(),
+            why: why.into(),
+            at: self.shared.parts.clock.now(),
+            until: None,
+        };
+        let held = async { Ok(reign.pool.hold(stage, hold).await?) };
+        reign.ours(held).await
+    }
+
+    /// Keeps a stage's machine no longer. One that is not kept is no error.
+    ///
+    /// # Errors
+    /// There is no such stage, or it could not be written down.
+    ///
+    /// # Cancel safety
+    /// Safe: call again.
+    pub async fn let_go(&self, stage: &StageId) -> Result<(), RunnerError> {
+        let reign = self.reign_of(stage).await?;
+        let let_go = async { Ok(reign.pool.let_go(stage).await?) };
+        reign.ours(let_go).await
+    }
+
+    /// Who rules the pool of a stage, be it over.
+    async fn reign_of(&self, stage: &StageId) -> Result<Arc<Reign>, RunnerError> {
+        if let Some(reign) = self.shared.reign_with(stage) {
+            return Ok(reign);
+        }
+        match self.shared.record(stage).await? {
+            Some(record) => self.shared.reign_or_owner(&record.stage.pool).await,
+            None => Err(RunnerError::UnknownStage {
+                stage: stage.clone(),
+            }),
+        }
+    }
+
+    /// Why a pool can't be asked here: it is another's, nobody's, or unknown.
+    pub fn not_ours(&self, pool: &PoolName) -> RunnerError {
+        let pool = pool.clone();
+        match self.owner(&pool) {
+            PoolOwner::Theirs(holder) => RunnerError::NotOurs {
+                pool,
+                holder: Some(holder),
+            },
+            PoolOwner::Ours | PoolOwner::Nobodys => RunnerError::NotOurs { pool, holder: None },
+            PoolOwner::Unknown => RunnerError::UnknownPool { pool },
+        }
     }
 
     /// Has a pool take no new stages, by a person's word: see [`WarmPool::cordon`](crate::WarmPool::cordon).

@@ -238,7 +238,7 @@ impl Reign {
     ) -> Arc<StageEntry> {
         let row = record.stage;
         let phase = match (&row.state, machine.map(|machine| machine.state)) {
-            (StageState::Ended(end), Some(MachineState::Draining)) => {
+            (StageState::Ended(end), Some(MachineState::Draining | MachineState::Held)) => {
                 Phase::Ending(end.to_string().into())
             }
             (StageState::Ended(end), _) => Phase::Over(end.to_string().into()),
@@ -308,10 +308,10 @@ impl Reign {
     }
 
     fn machine_is(self: &Arc<Self>, state: MachineState, stage: &StageId, cause: &str) {
-        use MachineState::{Claimed, Draining, Gone, Lost, Terminating};
+        use MachineState::{Claimed, Draining, Gone, Held, Lost, Terminating};
         let known = self.stage(stage);
         match (state, known) {
-            (Draining, Some(entry)) => entry.end(cause),
+            (Draining | Held, Some(entry)) => entry.end(cause),
             (Terminating | Gone | Lost, Some(entry)) => {
                 entry.over(cause);
                 self.forget_if(&entry, || !entry.is_followed());

@@ -65,6 +65,15 @@ pub(crate) fn cancel(term: u64, stage: &str, step: &str) -> Call {
     }
 }
 
+/// Two hours.
+pub(crate) fn hold(term: u64, stage: &str) -> Call {
+    Call::Hold {
+        term: Term(term),
+        stage: stage.into(),
+        lasts: Duration::from_hours(2),
+    }
+}
+
 pub(crate) fn cleanup(term: u64, stage: &str) -> Call {
     Call::Cleanup {
         term: Term(term),

@@ -12,7 +12,7 @@ use vmpool_core::{StepStatus, Term, Timestamp};
 
 use crate::driver::{
     BOOT, GRACE, IDLE, KILL_WITHIN, LASTS, MAX_STEPS, Machine, acknowledge, cancel, cleanup,
-    content, open, outcome, prepare, settings, start,
+    content, hold, open, outcome, prepare, settings, start,
 };
 
 fn ended(step: &str, status: StepStatus) -> Event {
@@ -452,6 +452,36 @@ fn p1_a_stage_that_ended_early_counts_its_grace_from_there() {
     machine.restart(false, &BTreeSet::new());
     machine.sleep(LASTS + GRACE);
     assert_eq!(machine.now.up, begun + GRACE);
+}
+
+#[test]
+fn p1_a_held_machine_keeps_what_its_stage_left_and_ends_when_its_time_and_grace_are_over() {
+    let cleans = |effects: &[Effect]| {
+        let cleans = |effect: &Effect| matches!(effect, Effect::CleanUp { .. });
+        effects.iter().any(cleans)
+    };
+    let mut machine = Machine::running(&["a"]);
+    machine.event(ended("a", StepStatus::Exited { code: 0 }));
+    let begun = machine.now.up;
+    machine.expect(hold(5, "s"));
+    assert!(!cleans(&machine.sleep(LASTS)), "its stage is over");
+    machine.restart(false, &BTreeSet::new());
+    let held = Duration::from_hours(2);
+    assert!(!cleans(&machine.sleep(held - Duration::from_secs(1))));
+    assert!(cleans(&machine.sleep(Duration::from_secs(1))));
+    machine.event(Event::CleanedUp);
+    machine.sleep(GRACE);
+    assert_eq!(machine.now.up, begun + LASTS + held + GRACE);
+    assert!(machine.rules.ending().is_some());
+
+    // Who is done with it need not wait.
+    let mut machine = Machine::prepared();
+    machine.expect(hold(5, "s"));
+    machine.sleep(LASTS);
+    assert!(cleans(&machine.expect(cleanup(5, "s"))));
+    machine.event(Event::CleanedUp);
+    let late = machine.call(hold(5, "s")).expect_err("nothing is left");
+    assert_eq!(late.reason(), reason::STAGE_ENDED);
 }
 
 #[test]

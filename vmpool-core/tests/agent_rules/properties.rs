@@ -48,9 +48,15 @@ fn call() -> impl Strategy<Value = Call> + Clone {
         }),
         3 => (term(), stage(), step_id())
             .prop_map(|(term, stage, step)| Call::Cancel { term, stage, step }),
+        1 => (term(), stage(), 0..3u32).prop_map(|(term, stage, halves)| {
+            Call::Hold { term, stage, lasts: LONGEST_HOLD / 2 * halves }
+        }),
         1 => (term(), stage()).prop_map(|(term, stage)| Call::Cleanup { term, stage }),
     ]
 }
+
+/// The longest that a stage's machine is kept.
+const LONGEST_HOLD: Duration = Duration::from_secs(1200);
 
 /// Stands for the term that rules when the call is made.
 const RULING: Term = Term(0);
@@ -64,6 +70,7 @@ fn ruling(mut call: Call, machine: &Machine) -> Call {
         | Call::Start { term, .. }
         | Call::Acknowledge { term, .. }
         | Call::Cancel { term, .. }
+        | Call::Hold { term, .. }
         | Call::Cleanup { term, .. } => {
             if *term == RULING {
                 *term = machine.rules.term().unwrap_or(RULING);
@@ -313,7 +320,7 @@ proptest! {
         }
         prop_assert!(steps_ended, "{:?}", machine.rules);
         if machine.rules.ending().is_none() {
-            machine.sleep(LASTS + GRACE);
+            machine.sleep(LASTS + LONGEST_HOLD + GRACE);
         }
         prop_assert!(machine.rules.ending().is_some(), "{:?}", machine.rules);
     }

@@ -11,8 +11,8 @@ use vmpool_core::agent::{Call, Effect, Event, Rules, StagePhase, StepPhase, reas
 use vmpool_core::{StageId, StepStatus, Term};
 
 use crate::driver::{
-    BOOT, IDLE, KILL_WITHIN, LASTS, Machine, acknowledge, cancel, cleanup, content, open, outcome,
-    prepare, start,
+    BOOT, IDLE, KILL_WITHIN, LASTS, Machine, acknowledge, cancel, cleanup, content, hold, open,
+    outcome, prepare, start,
 };
 
 /// Columns: what is put to every state, calls in small letters, events with a
@@ -47,6 +47,8 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("cancel", cancel(5, "s", "a").into()),
         ("clean", cleanup(5, "s").into()),
         ("clean-t", cleanup(5, "t").into()),
+        ("hold", hold(5, "s").into()),
+        ("hold-t", hold(5, "t").into()),
         ("Enrol", Event::Enrolled.into()),
         ("Sync", Event::FenceSynced { revision: 99 }.into()),
         ("Prep", Event::Prepared.into()),
@@ -157,6 +159,11 @@ fn states() -> Vec<(&'static str, Machine)> {
     over_stage.event(ended("a"));
     over_stage.expect(cleanup(5, "s"));
     over_stage.event(Event::CleanedUp);
+    let mut held = Machine::running(&["a"]);
+    held.expect(hold(5, "s"));
+    held.event(ended("a"));
+    held.pass(LASTS);
+    held.event(Event::Tick);
     let mut idle = enrolled_machine();
     idle.expect(open(5));
     idle.pass(IDLE);
@@ -186,6 +193,7 @@ fn states() -> Vec<(&'static str, Machine)> {
         ("cleaning up", cleaning),
         ("unclean", unclean),
         ("stage ended", over_stage),
+        ("held, over", held),
         ("machine ending", ending),
     ]
 }
@@ -232,6 +240,7 @@ fn number(input: &Input) -> usize {
             Call::Acknowledge { .. } => 4,
             Call::Cancel { .. } => 5,
             Call::Cleanup { .. } => 6,
+            Call::Hold { .. } => 19,
         },
         Input::Event(event) => match event {
             Event::Enrolled => 7,
@@ -351,7 +360,7 @@ fn every_state_meets_every_input() {
 #[test]
 fn the_table_has_every_kind_of_input_and_every_phase() {
     let kinds: BTreeSet<_> = inputs().iter().map(|(_, input)| number(input)).collect();
-    assert_eq!(kinds, (0..19).collect());
+    assert_eq!(kinds, (0..20).collect());
     let stages: BTreeSet<_> = states()
         .iter()
         .filter_map(|(_, machine)| machine.rules.stage().map(|(_, phase)| stage_number(phase)))

@@ -5,6 +5,7 @@ mod cordon;
 mod ends;
 mod gate;
 mod harness;
+mod hold;
 mod in_doubt;
 mod journal_away;
 mod life;

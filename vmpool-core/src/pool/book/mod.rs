@@ -33,6 +33,8 @@ const EVIDENCE_KEPT: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Book {
     machines: Map<MachineId, MachineEntry>,
+    /// Those of them that are held.
+    held: Set<MachineId>,
     /// Those of them that are draining.
     draining: Set<MachineId>,
     /// Those of them that are terminating.
@@ -142,7 +144,7 @@ impl Book {
 
     /// Takes a machine's committed row. An older one than is known is passed over.
     pub(super) fn put_machine(&mut self, row: Arc<MachineRow>) {
-        use MachineState::{Draining, Ready, Terminating};
+        use MachineState::{Draining, Held, Ready, Terminating};
         let is_old = row.is_of_another(&self.spec);
         let known = self.machines.get_mut(row.id());
         if let Some(known) = &known {
@@ -153,6 +155,7 @@ impl Book {
             // A machine's template never changes.
             self.old -= u32::from(is_old && known.row.state == Ready);
             match known.row.state {
+                Held => drop(self.held.remove(row.id())),
                 Draining => drop(self.draining.remove(row.id())),
                 Terminating => drop(self.terminating.remove(row.id())),
                 _ => {}
@@ -171,6 +174,7 @@ impl Book {
         self.counts[row.state as usize] += 1;
         self.old += u32::from(is_old && row.state == Ready);
         match row.state {
+            Held => drop(self.held.insert(row.id().clone())),
             Draining => drop(self.draining.insert(row.id().clone())),
             Terminating => drop(self.terminating.insert(row.id().clone())),
             _ => {}
@@ -218,6 +222,27 @@ impl Book {
         if let Some(entry) = self.machines.get_mut(id) {
             entry.salvage = Salvaging::Over;
         }
+    }
+
+    /// Machines whose holds are over, and when the next one's is.
+    pub(super) fn held_over(&self, now: Timestamp) -> (Vec<MachineId>, Option<Timestamp>) {
+        let mut over = Vec::new();
+        let mut next: Option<Timestamp> = None;
+        for id in &self.held {
+            let row = self.machines.get(id).map(|entry| &entry.row);
+            let until = row.and_then(|row| row.hold.as_ref()?.until);
+            match until.filter(|until| *until > now) {
+                Some(until) => next = Some(next.map_or(until, |next| next.min(until))),
+                None => over.push(id.clone()),
+            }
+        }
+        (over, next)
+    }
+
+    /// The machine that the stage has, or had and that is there still.
+    pub(super) fn machine_of(&self, stage: &StageId) -> Option<&MachineEntry> {
+        let mut machines = self.machines.values();
+        machines.find(|entry| entry.row.stage.as_ref() == Some(stage))
     }
 
     /// Machines that the provider is told to end.

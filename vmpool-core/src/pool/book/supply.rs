@@ -100,11 +100,11 @@ impl Book {
 
     /// Machines that a draining pool ends, and nobody does yet.
     pub(in crate::pool) fn unwanted(&self) -> Vec<MachineId> {
-        use MachineState::{Booting, Claimed, Ready, Resuming, Suspended, Suspending};
+        use MachineState::{Booting, Claimed, Held, Ready, Resuming, Suspended, Suspending};
         let rows = self.machines.values().map(|entry| &entry.row);
         rows.filter(|row| match row.state {
             Booting | Ready | Suspending | Suspended | Resuming => true,
-            Claimed => self.ending,
+            Claimed | Held => self.ending,
             _ => false,
         })
         .map(|row| row.id())

@@ -101,6 +101,7 @@ pub(super) fn machine(fixture: &Fixture, name: &str) -> Arc<MachineRow> {
         launched_at: fixture.now,
         expires_at: fixture.now,
         called_at: None,
+        hold: None,
         version: Version(1),
     })
 }

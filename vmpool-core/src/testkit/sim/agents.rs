@@ -11,7 +11,7 @@ use super::life::Life;
 use super::world::World;
 use crate::agent::Bootstrap;
 use crate::executor::{ExecutorError, Guarantees, LogSink, LogSinkError, StepExecutor};
-use crate::id::{Attempt, MachineId, OrderId, StepId, Term};
+use crate::id::{Attempt, MachineId, OrderId, StageId, StepId, Term};
 use crate::link::{AgentLink, AgentReport, Health, LinkError, Machine, PinKey};
 use crate::notice::Notice;
 use crate::pool::{Lease, RequestHash};
@@ -161,6 +161,31 @@ impl AgentLink for Line {
             .leave(entered, heard.as_deref().unwrap_or("done"))
             .await;
         renewed
+    }
+
+    async fn hold(
+        &self,
+        id: &MachineId,
+        term: Term,
+        stage: &StageId,
+        lasts: Duration,
+    ) -> Result<(), LinkError> {
+        let entered = self.life.enter(&format!("hold {id}")).await;
+        let held = if entered.fails {
+            Err(LinkError::Unreachable {
+                machine: id.clone(),
+                reason: "a packet was lost".to_owned(),
+            })
+        } else {
+            self.life
+                .effect(self.link.hold(id, term, stage, lasts))
+                .await
+        };
+        let heard = held.as_ref().err().map(ToString::to_string);
+        self.life
+            .leave(entered, heard.as_deref().unwrap_or("done"))
+            .await;
+        held
     }
 
     fn close(&self, id: &MachineId) {

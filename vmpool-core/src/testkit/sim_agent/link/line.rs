@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::SimLink;
 use crate::agent::{Bootstrap, Call};
-use crate::id::{Attempt, MachineId, OrderId, Term};
+use crate::id::{Attempt, MachineId, OrderId, StageId, Term};
 use crate::link::{AgentLink, AgentReport, Health, LinkError, Machine, PinError, PinKey};
 use crate::notice::Notice;
 use crate::pool::RequestHash;
@@ -130,6 +130,29 @@ impl AgentLink for SimLink {
     }
 
     async fn renew(&self, id: &MachineId, term: Term) -> Result<(), LinkError> {
+        self.short(id, term, Call::Renew { term })
+    }
+
+    async fn hold(
+        &self,
+        id: &MachineId,
+        term: Term,
+        stage: &StageId,
+        lasts: Duration,
+    ) -> Result<(), LinkError> {
+        let stage = stage.clone();
+        self.short(id, term, Call::Hold { term, stage, lasts })
+    }
+
+    /// Closes the connection. The machine's agent stays as it is, for the next runner.
+    fn close(&self, id: &MachineId) {
+        self.machine(id, |machine| machine.tell(self.number, Health::Unconnected));
+    }
+}
+
+impl SimLink {
+    /// A call that is answered at once, or not at all.
+    fn short(&self, id: &MachineId, term: Term, call: Call) -> Result<(), LinkError> {
         let unreachable = |reason: String| LinkError::Unreachable {
             machine: id.clone(),
             reason,
@@ -137,7 +160,7 @@ impl AgentLink for SimLink {
         if *self.silent.borrow() || !self.is_answering(id) {
             return Err(unreachable("it does not answer".to_owned()));
         }
-        match self.call(id, Call::Renew { term }, &SimStep::exits(0)) {
+        match self.call(id, call, &SimStep::exits(0)) {
             Ok(()) => Ok(()),
             Err(CallError::Gone(why)) => Err(unreachable(why)),
             Err(CallError::Refused(refusal)) => Err(match refusal.ruling() {
@@ -149,11 +172,6 @@ impl AgentLink for SimLink {
                 None => unreachable(refusal.to_string()),
             }),
         }
-    }
-
-    /// Closes the connection. The machine's agent stays as it is, for the next runner.
-    fn close(&self, id: &MachineId) {
-        self.machine(id, |machine| machine.tell(self.number, Health::Unconnected));
     }
 }
 
