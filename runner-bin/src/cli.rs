@@ -10,9 +10,12 @@ use crate::clone::CloneArgs;
 use crate::delegate::{self, DelegateArgs};
 use crate::doctor::{self, DoctorArgs};
 use crate::explain::ExplainArgs;
+use crate::hold::HoldArgs;
 use crate::journal::JournalCommand;
+use crate::logs::LogsArgs;
 use crate::pool::PoolCommand;
 use crate::serve::{self, ServeArgs};
+use crate::stage::StageCommand;
 use crate::sweep::{self, SweepArgs};
 use crate::userdata::{self, UserDataArgs};
 
@@ -84,6 +87,19 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PoolCommand,
     },
+    /// Show the stages of a runner and their steps, or cancel one
+    Stage {
+        #[command(subcommand)]
+        command: StageCommand,
+    },
+    /// Show what a step has printed, and follow what it prints
+    Logs(LogsArgs),
+    /// Keep a stage's machine after the stage's end, to look at it
+    ///
+    /// Nobody else gets it, what its steps left stays there, and it ends when the time is up. Say so
+    /// while the stage runs, also where its steps have failed already: the machine of a stage that
+    /// was given up ends at once.
+    Hold(HoldArgs),
     /// Say what happened to a stage, a machine, an order or a request, and why
     Explain(ExplainArgs),
     /// End machines that nobody should have any more

@@ -14,8 +14,10 @@ mod exit;
 mod explain;
 mod exposed;
 mod hex;
+mod hold;
 mod interrupt;
 mod journal;
+mod logs;
 mod messages;
 mod out;
 mod outgoing;
@@ -23,7 +25,9 @@ mod pipeline_file;
 mod pool;
 mod screen;
 mod serve;
+mod stage;
 mod sweep;
+mod told;
 mod userdata;
 mod validate;
 
@@ -60,6 +64,9 @@ fn run(cli: Cli) -> Result<Exit, Stopped> {
         Some(Command::Delegate(args)) => delegate::delegate(&args),
         Some(Command::Validate(args)) => validate::validate(&args),
         Some(Command::Pool { command }) => on_runtime(pool::pool(&command)),
+        Some(Command::Stage { command }) => on_runtime(stage::stage(&command)),
+        Some(Command::Logs(args)) => on_runtime(logs::logs(&args)),
+        Some(Command::Hold(args)) => on_runtime(hold::hold(&args)),
         Some(Command::Explain(args)) => on_runtime(explain::explain(&args)),
         Some(Command::PoolSchema { reference }) => {
             say(if reference {

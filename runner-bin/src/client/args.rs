@@ -13,6 +13,19 @@ none answers, its journal; with --journal alone that journal; else the runner at
 http://127.0.0.1:3001. A journal is only read, and knows nothing of what waits now, nor of what \
 the providers have";
 
+/// For what only a runner can do.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Whom it asks")]
+pub(crate) struct RunnerArgs {
+    /// A runner, by the address of its --grpc-listen [default: http://127.0.0.1:3001]
+    #[arg(long, value_name = "URL", conflicts_with = "state", value_hint = ValueHint::Url)]
+    pub(crate) runner: Option<String>,
+
+    /// The state directory of a runner: the one that works there is asked
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Whom it asks")]
 pub(crate) struct SourceArgs {

@@ -8,11 +8,12 @@ use anyhow::{Context as _, anyhow};
 use vmpool_core::explain::{ExplainError, explain};
 use vmpool_core::ledger::Ledger;
 use vmpool_core::{Clock, Journal, PoolName};
-use vmpool_proto::v1::{ExplainResponse, LedgerLine, StatusResponse};
+use vmpool_proto::v1::{ExplainResponse, LedgerLine, StagesResponse, StatusResponse};
 use vmpool_store::{PostgresJournal, SqliteJournal};
 
 use crate::exit::{Exit, OrExit as _, Stopped};
 use crate::messages;
+use crate::serve::operate;
 
 /// A journal, open for reading.
 pub(crate) struct JournalSource {
@@ -104,6 +105,12 @@ impl JournalSource {
             pools,
             ..StatusResponse::default()
         })
+    }
+
+    pub(super) async fn stages(&self, pool: Option<&str>) -> Result<StagesResponse, Stopped> {
+        let wanted = parse(pool)?;
+        let listed = operate::listed(&*self.journal, &[], wanted.as_ref()).await;
+        listed.or_exit(Exit::Failed)
     }
 
     pub(super) async fn explain(&self, subject: &str) -> Result<ExplainResponse, Stopped> {

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::time::timeout;
-use vmpool_proto::v1::{ExplainResponse, StatusResponse};
+use vmpool_proto::v1::{ExplainResponse, StagesResponse, StatusResponse};
 
-pub(crate) use self::args::{RULE, SourceArgs};
+pub(crate) use self::args::{RULE, RunnerArgs, SourceArgs};
 use self::journal::JournalSource;
 pub(crate) use self::journal::LedgerOfJournal;
 pub(crate) use self::keys::KeyArgs;
@@ -74,6 +74,24 @@ impl SourceArgs {
     }
 }
 
+impl RunnerArgs {
+    /// The runner that is meant.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub(crate) async fn open(&self) -> Result<RunnerSource, Stopped> {
+        the_runner(self.runner.as_deref(), self.state.as_deref()).await
+    }
+}
+
+/// Who asks, as others are told.
+pub(crate) fn whoami() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::effective());
+    user.ok()
+        .flatten()
+        .map_or_else(String::new, |user| user.name)
+}
+
 /// A runner and nothing else: the one at `runner`, or that works in `state`, or
 /// the one on this host.
 ///
@@ -126,6 +144,17 @@ impl Source {
         match self {
             Self::Runner(runner) => runner.status(pool).await,
             Self::Journal(journal) => journal.status(pool).await,
+        }
+    }
+
+    /// The stages, or those of one pool.
+    ///
+    /// # Errors
+    /// There is no such pool, or no answer.
+    pub(crate) async fn stages(&self, pool: Option<&str>) -> Result<StagesResponse, Stopped> {
+        match self {
+            Self::Runner(runner) => runner.stages(pool).await,
+            Self::Journal(journal) => journal.stages(pool).await,
         }
     }
 

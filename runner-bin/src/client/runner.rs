@@ -12,8 +12,10 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use vmpool_proto::v1::runner_client::RunnerClient;
 use vmpool_proto::v1::{
-    ExplainRequest, ExplainResponse, LedgerLine, LedgerRequest, StatusRequest, StatusResponse,
-    SweepRequest, SweepResponse, WatchRequest,
+    CancelStageRequest, CancelStepRequest, CordonRequest, ExplainRequest, ExplainResponse,
+    FillRequest, HoldRequest, HoldResponse, LedgerLine, LedgerRequest, LogPart, LogRequest, Pool,
+    ReleaseHoldRequest, StagesRequest, StagesResponse, StatusRequest, StatusResponse, SweepRequest,
+    SweepResponse, WatchRequest,
 };
 
 use super::keys::{KeyArgs, Keys};
@@ -153,6 +155,110 @@ impl RunnerSource {
         .await
     }
 
+    pub(super) async fn stages(&self, pool: Option<&str>) -> Result<StagesResponse, Stopped> {
+        let request = StagesRequest {
+            pool: pool.unwrap_or_default().to_owned(),
+        };
+        self.ask(ANSWERING, request, async |client, request| {
+            client.stages(request).await
+        })
+        .await
+    }
+
+    /// A pool that the runner must know.
+    ///
+    /// # Errors
+    /// It does not, or does not answer.
+    pub(crate) async fn pool(&self, name: &str) -> Result<Pool, Stopped> {
+        let status = self.status(Some(name)).await?;
+        let pool = status.pools.into_iter().next();
+        pool.ok_or_else(|| self.refused(&Status::not_found(format!("there is no pool {name}"))))
+    }
+
+    /// Has a pool take no new stages.
+    ///
+    /// # Errors
+    /// It was not done.
+    pub(crate) async fn cordon(&self, request: CordonRequest) -> Result<Pool, Stopped> {
+        self.ask(ANSWERING, request, async |client, request| {
+            client.cordon(request).await
+        })
+        .await
+    }
+
+    /// Has a pool take stages again.
+    ///
+    /// # Errors
+    /// It was not done.
+    pub(crate) async fn fill(&self, request: FillRequest) -> Result<Pool, Stopped> {
+        self.ask(ANSWERING, request, async |client, request| {
+            client.fill(request).await
+        })
+        .await
+    }
+
+    /// Ends a stage.
+    ///
+    /// # Errors
+    /// It was not done.
+    pub(crate) async fn cancel_stage(&self, request: CancelStageRequest) -> Result<(), Stopped> {
+        self.ask(ANSWERING, request, async |client, request| {
+            client.cancel_stage(request).await
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Ends a step.
+    ///
+    /// # Errors
+    /// It was not done.
+    pub(crate) async fn cancel_step(&self, request: CancelStepRequest) -> Result<(), Stopped> {
+        self.ask(ANSWERING, request, async |client, request| {
+            client.cancel_step(request).await
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Keeps a stage's machine.
+    ///
+    /// # Errors
+    /// It was not done.
+    pub(crate) async fn hold(&self, request: HoldRequest) -> Result<HoldResponse, Stopped> {
+        self.ask(ANSWERING, request, async |client, request| {
+            client.hold(request).await
+        })
+        .await
+    }
+
+    /// Keeps it no longer.
+    ///
+    /// # Errors
+    /// It was not done.
+    pub(crate) async fn release_hold(&self, request: ReleaseHoldRequest) -> Result<(), Stopped> {
+        self.ask(ANSWERING, request, async |client, request| {
+            client.release_hold(request).await
+        })
+        .await
+        .map(drop)
+    }
+
+    /// A step's log, over a connection of its own.
+    ///
+    /// # Errors
+    /// Nobody is there, or there is no such step.
+    pub(crate) async fn log(&self, request: LogRequest) -> Result<Streaming<LogPart>, Status> {
+        let channel = self.endpoint.connect().await;
+        let channel = channel.map_err(|error| Status::unavailable(innermost(&error)))?;
+        Ok(client(channel).log(request).await?.into_inner())
+    }
+
+    /// An answer that is none, as the program's end.
+    pub(crate) fn refused(&self, status: &Status) -> Stopped {
+        refused(&self.url, status)
+    }
+
     pub(super) async fn ledger(&self, pool: Option<&str>) -> Result<LedgerOfRunner, Stopped> {
         let request = LedgerRequest {
             pool: pool.unwrap_or_default().to_owned(),
@@ -281,7 +387,9 @@ fn innermost(error: &dyn std::error::Error) -> String {
 fn refused(url: &str, status: &Status) -> Stopped {
     let told = printable(status.message());
     let (exit, error) = match status.code() {
-        Code::NotFound | Code::InvalidArgument => (Exit::BadInput, anyhow!("{told}")),
+        Code::NotFound | Code::InvalidArgument | Code::OutOfRange | Code::PermissionDenied => {
+            (Exit::BadInput, anyhow!("{told}"))
+        }
         // HTTP, but no gRPC; or not even that.
         Code::Unimplemented | Code::Unknown => (
             Exit::NoRunner,
@@ -296,6 +404,7 @@ fn refused(url: &str, status: &Status) -> Stopped {
             Exit::NoRunner,
             anyhow!("the runner at {url} does not answer in time"),
         ),
+        Code::FailedPrecondition => (Exit::Failed, anyhow!("{told}")),
         code => (
             Exit::Failed,
             anyhow!("the runner at {url}: {code:?}: {told}"),

@@ -12,6 +12,7 @@ use crate::client::{RULE, SourceArgs};
 use crate::exit::{Exit, Stopped};
 use crate::out::say;
 use crate::screen::{human, printable, when};
+use crate::told;
 
 /// Shown below the options.
 const EXAMPLES: &str = "\
@@ -92,28 +93,5 @@ fn cause(cause: &str) -> String {
 }
 
 fn json(story: &ExplainResponse) -> String {
-    let moment = |moment: &Moment| {
-        json!({
-            "at_unix_ms": moment.at_unix_ms,
-            "of": moment.of,
-            "what": moment.what,
-            "cause": moment.cause,
-        })
-    };
-    let phase = |phase: &vmpool_proto::v1::Phase| {
-        json!({
-            "name": phase.name,
-            "since_unix_ms": phase.since_unix_ms,
-            "took_ms": phase.took_ms,
-            "over": phase.over,
-        })
-    };
-    let whole = json!({
-        "subject": story.subject,
-        "kind": story.kind,
-        "summary": story.summary,
-        "moments": story.moments.iter().map(moment).collect::<Vec<_>>(),
-        "phases": story.phases.iter().map(phase).collect::<Vec<_>>(),
-    });
-    format!("{whole}\n")
+    format!("{}\n", json!(told::Story::from(story)))
 }

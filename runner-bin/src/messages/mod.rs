@@ -5,13 +5,15 @@
 
 mod ledger;
 mod pools;
+mod stages;
 mod story;
 mod sweep;
 
 use std::time::Duration;
 
 pub(crate) use self::ledger::{ledger_entry, ledger_sum};
-pub(crate) use self::pools::{from_journal, standing, trouble};
+pub(crate) use self::pools::{from_journal, held, standing, trouble};
+pub(crate) use self::stages::{stage, waiting};
 pub(crate) use self::story::story;
 pub(crate) use self::sweep::swept;
 

@@ -1,10 +1,10 @@
 //! Pools and their machines.
 
-use vmpool_core::journal::{MachineRow, OrderRow, Ownership, PoolRows};
-use vmpool_core::machine::MachineState;
+use vmpool_core::journal::{Cordon, MachineRow, OrderRow, Ownership, PoolRows};
+use vmpool_core::machine::{Hold, MachineState};
 use vmpool_core::pool::{Evidence, MachineStatus, PoolStatus};
 use vmpool_core::runner::{PoolOwner, PoolStanding};
-use vmpool_proto::v1::{Machine, Pool, Trouble, Waiter};
+use vmpool_proto::v1::{self, Machine, Pool, Trouble, Waiter};
 
 /// A pool as its runner sees it.
 pub(crate) fn standing(standing: PoolStanding) -> Pool {
@@ -38,6 +38,7 @@ fn ruled(status: PoolStatus) -> Pool {
         ordered: status.ordered,
         claimed: status.claimed,
         ending: status.ending,
+        held: status.held,
         waiting: status.waiting,
         stopped: status.stopped.unwrap_or_default(),
         held_off: status.held_off.unwrap_or_default(),
@@ -46,7 +47,17 @@ fn ruled(status: PoolStatus) -> Pool {
         machines: status.machines.into_iter().map(machine).collect(),
         troubles: status.evidence.into_iter().map(trouble).collect(),
         waiters: waiters.collect(),
+        cordon: status.cordon.as_deref().map(cordon),
         ..Pool::default()
+    }
+}
+
+fn cordon(cordon: &Cordon) -> v1::Cordon {
+    v1::Cordon {
+        drains: cordon.drains,
+        by: cordon.by.to_string(),
+        why: cordon.why.to_string(),
+        at_unix_ms: cordon.at.0,
     }
 }
 
@@ -57,6 +68,32 @@ fn machine(status: MachineStatus) -> Machine {
         since_unix_ms: status.since.0,
         stage_id: status.stage.map(|id| id.to_string()).unwrap_or_default(),
         cause: status.cause.into_owned(),
+        hold: status.hold.as_deref().map(hold),
+    }
+}
+
+fn hold(hold: &Hold) -> v1::MachineHold {
+    v1::MachineHold {
+        by: hold.by.to_string(),
+        why: hold.why.to_string(),
+        at_unix_ms: hold.at.0,
+        lasts_ms: super::millis(hold.lasts),
+        until_unix_ms: hold.until.unwrap_or_default().0,
+    }
+}
+
+/// A machine that is held, or will be.
+pub(crate) fn held(row: &MachineRow) -> v1::HoldResponse {
+    v1::HoldResponse {
+        machine_id: row.id().to_string(),
+        pool: row.machine.pool.to_string(),
+        hold: row.hold.as_deref().map(hold),
+        address: row
+            .machine
+            .address
+            .map(|address| address.ip().to_string())
+            .unwrap_or_default(),
+        expires_at_unix_ms: row.expires_at.0,
     }
 }
 
@@ -80,10 +117,11 @@ pub(crate) fn from_journal(pool: &Ownership, rows: &PoolRows) -> Pool {
         since_unix_ms: row.since.0,
         // A machine that is on its way out has no stage any more.
         stage_id: match (&row.stage, row.state) {
-            (Some(stage), MachineState::Claimed) => stage.to_string(),
+            (Some(stage), MachineState::Claimed | MachineState::Held) => stage.to_string(),
             _ => String::new(),
         },
         cause: row.cause.clone().into_owned(),
+        hold: row.hold.as_deref().map(hold),
     };
     let count = |states: &[MachineState]| {
         let of = rows.machines.iter();
@@ -104,8 +142,10 @@ pub(crate) fn from_journal(pool: &Ownership, rows: &PoolRows) -> Pool {
         booting: count(&[MachineState::Booting, MachineState::Resuming]),
         ordered: rows.orders.iter().map(|row| open(row)).sum(),
         claimed: count(&[MachineState::Claimed]),
+        held: count(&[MachineState::Held]),
         ending: count(&[MachineState::Draining, MachineState::Terminating]),
         machines: rows.machines.iter().map(|row| machine(row)).collect(),
+        cordon: rows.cordon.as_ref().map(cordon),
         ..Pool::default()
     }
 }

@@ -5,13 +5,13 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, TableStyle};
-use vmpool_proto::v1::{Pool, StatusResponse};
+use vmpool_proto::v1::{MachineHold, Pool, StatusResponse};
 
 use super::args::ShownArgs;
 use super::json;
 use crate::exit::{Exit, Stopped};
 use crate::out::say;
-use crate::screen::{human, printable};
+use crate::screen::{colours, human, painted, printable, when};
 
 /// The columns of pools, and of machines.
 pub(super) const POOLS: [&str; 9] = [
@@ -31,12 +31,13 @@ pub(super) async fn ls(args: &ShownArgs) -> Result<Exit, Stopped> {
             &source,
             &status,
             width.filter(|_| io::stdout().is_terminal()),
+            colours(),
         )
     })?;
     Ok(Exit::Success)
 }
 
-fn text(source: &str, status: &StatusResponse, width: Option<u16>) -> String {
+fn text(source: &str, status: &StatusResponse, width: Option<u16>, colours: bool) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}", printable(&headline(source, status)));
     if status.pools.is_empty() {
@@ -48,7 +49,13 @@ fn text(source: &str, status: &StatusResponse, width: Option<u16>) -> String {
     if machines.is_empty() {
         out.push_str("\nno machines yet: those that are kept ready are ordered first\n");
     } else {
-        let _ = writeln!(out, "\n{}", machines.trim_fmt());
+        let machines = machines.trim_fmt();
+        let machines = if colours {
+            painted(&machines)
+        } else {
+            machines
+        };
+        let _ = writeln!(out, "\n{machines}");
     }
     let remarks = remarks(status, status.at_unix_ms);
     if !remarks.is_empty() {
@@ -78,7 +85,7 @@ fn pools(status: &StatusResponse, width: Option<u16>) -> Table {
 pub(super) fn pool_row(status: &StatusResponse, pool: &Pool) -> [String; 9] {
     let name = printable(&pool.name);
     let from_journal = status.runner_id.is_empty();
-    if !pool.ours && !from_journal {
+    if !pool.ours && !from_journal && pool.warm.is_none() {
         let mut row = [(); 9].map(|()| "-".to_owned());
         row[0] = name;
         row[8] = owner(pool);
@@ -88,7 +95,7 @@ pub(super) fn pool_row(status: &StatusResponse, pool: &Pool) -> [String; 9] {
         Some(most) => format!("{count}/{most}"),
         None => count.to_string(),
     };
-    let slots = pool.ready + pool.booting + pool.ordered + pool.claimed + pool.ending;
+    let slots = pool.ready + pool.booting + pool.ordered + pool.claimed + pool.held + pool.ending;
     [
         name,
         of(pool.ready, pool.warm),
@@ -172,10 +179,27 @@ pub(super) fn remarks(status: &StatusResponse, now: u64) -> Vec<String> {
                 "stage {stage} waits for a machine of pool {name} for {waited}"
             ));
         }
-        if !pool.holder.is_empty() && !status.runner_id.is_empty() {
+        if !pool.holder.is_empty() && !status.runner_id.is_empty() && pool.warm.is_none() {
             let holder = owner(pool);
             remarks.push(format!(
                 "pool {name} is with runner {holder}: ask that one for its machines"
+            ));
+        }
+        for machine in &pool.machines {
+            if let Some(hold) = &machine.hold {
+                remarks.push(held(machine, hold));
+            }
+        }
+        if let Some(cordon) = &pool.cordon {
+            let did = if cordon.drains { "drained" } else { "cordoned" };
+            let ago = ago(now, cordon.at_unix_ms);
+            let why = match cordon.why.as_str() {
+                "" => String::new(),
+                why => format!(": {why}"),
+            };
+            let by = &cordon.by;
+            remarks.push(format!(
+                "pool {name} takes no new stages: {by} {did} it {ago}{why}; `vmpool pool fill {name}` takes it back"
             ));
         }
         if !pool.stopped.is_empty() {
@@ -212,6 +236,22 @@ pub(super) fn remarks(status: &StatusResponse, now: u64) -> Vec<String> {
     remarks
 }
 
+fn held(machine: &vmpool_proto::v1::Machine, hold: &MachineHold) -> String {
+    let (id, stage, by) = (&machine.id, &machine.stage_id, &hold.by);
+    let until = match hold.until_unix_ms {
+        0 => {
+            let lasts = human(Duration::from_millis(hold.lasts_ms));
+            format!("for {lasts} after its stage's end")
+        }
+        until => format!("until {}", when(until, 0)),
+    };
+    let why = match hold.why.as_str() {
+        "" => String::new(),
+        why => format!(": {why}"),
+    };
+    format!("{by} keeps machine {id} {until}{why}; `vmpool hold {stage} --release` ends that")
+}
+
 /// A console's last lines are for `explain`.
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
@@ -225,7 +265,7 @@ fn ago(now: u64, unix_ms: u64) -> String {
 }
 
 /// How long that goes on; tenths of what goes on for seconds say nothing.
-fn since(now: u64, unix_ms: u64) -> String {
+pub(crate) fn since(now: u64, unix_ms: u64) -> String {
     let span = Duration::from_millis(now.saturating_sub(unix_ms));
     match span.as_secs() {
         0 => "now".to_owned(),
@@ -235,7 +275,7 @@ fn since(now: u64, unix_ms: u64) -> String {
 }
 
 /// A table without lines, no wider than the terminal.
-pub(super) fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     header: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
     width: Option<u16>,

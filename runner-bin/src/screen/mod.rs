@@ -4,6 +4,7 @@
 
 mod json;
 mod live;
+mod paint;
 mod plain;
 #[cfg(test)]
 mod samples;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::paint::{colours, painted};
 pub(crate) use self::text::{human, printable, when};
 use crate::exec::events::{Event, Stamped};
 

@@ -18,6 +18,7 @@ use vmpool_pipeline::PoolFile;
 use super::access::Caller;
 use super::grpc::Ask;
 use super::metrics::Builds;
+use super::operate::{self, Operation};
 use super::turns::Turn;
 use super::wire::{
     self, Answer, CompatKeys, DestroyVm, ExecuteVm, MeantSetup, MeantStep, SetupVm, SuspendVm,
@@ -61,6 +62,8 @@ pub(crate) enum Call {
     },
     /// By gRPC.
     Builds(Box<Ask>),
+    /// What a person wants done.
+    Operate(Operation),
 }
 
 /// What a request is about: its caller must be allowed to use it.
@@ -105,6 +108,7 @@ impl Call {
             "/step" => ExecuteVm::read(&request.body).map(|step| Self::Step(Box::new(step))),
             "/suspend" => Err(SuspendVm::read(&request.body)),
             "/destroy" => DestroyVm::read(&request.body).map(|stage| Self::Destroy { stage }),
+            path if path.starts_with(operate::PATHS) => Operation::read(request).map(Self::Operate),
             path => match Ask::read(path, &request.body) {
                 Some(ask) => ask.map(|ask| Self::Builds(Box::new(ask))),
                 None => Err(Answer::malformed(
@@ -142,6 +146,7 @@ impl Call {
             Self::Step(meant) => Subject::Stage(&meant.stage),
             Self::Destroy { stage } => Subject::Stage(stage),
             Self::Builds(ask) => ask.subject(pools),
+            Self::Operate(operation) => operation.subject(),
         }
     }
 
@@ -195,6 +200,7 @@ impl Call {
                 Err(error) => step_failed(error),
             },
             Self::Builds(ask) => ask.perform(runner, pools).await,
+            Self::Operate(operation) => operation.perform(runner).await,
             Self::Destroy { stage } => match runner.destroy(stage).await {
                 Ok(()) | Err(RunnerError::UnknownStage { .. }) => Ok(Answer::done()),
                 Err(RunnerError::NotOurs { pool, holder }) => Err(Elsewhere { pool, holder }),

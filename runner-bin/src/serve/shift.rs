@@ -19,6 +19,7 @@ use super::http;
 use super::journal;
 use super::peer::{Doorman, PeerService};
 use super::pools::{self, Sources};
+use super::routes;
 use super::site::Site;
 use super::state_dir::{Lock, StateError};
 
@@ -109,6 +110,8 @@ impl Shift {
             id: runner_id,
             owner: site.owner.clone(),
             deployment: site.authority.deployment().clone(),
+            desk: site.desk.clone(),
+            logs: site.logs.clone(),
             leaving: doors.clone(),
         };
         let tools = Tools::new(service, site.desk.clone(), site.logs.clone());
@@ -134,7 +137,8 @@ impl Shift {
         }
         let elsewhere = doors.metrics.is_some();
         let metrics = (!elsewhere).then(|| site.metrics.clone());
-        let routes = http::routes(site.desk.clone(), metrics);
+        let routes = http::routes(site.desk.clone(), metrics)
+            .merge(routes::routes(self.tools.service().clone()));
         let builds = Behind {
             routes,
             access: Some(site.access.clone()),

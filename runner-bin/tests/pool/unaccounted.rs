@@ -23,6 +23,7 @@ struct Careless;
 impl Runner for Careless {
     type WatchStream = Answers<v1::StatusResponse>;
     type LedgerStream = Answers<v1::LedgerLine>;
+    type LogStream = Answers<v1::LogPart>;
 
     async fn ledger(
         &self,
@@ -63,6 +64,60 @@ impl Runner for Careless {
         _: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
         Err(Status::unavailable("the journal does not answer"))
+    }
+
+    async fn cordon(&self, _: Request<v1::CordonRequest>) -> Result<Response<v1::Pool>, Status> {
+        Err(Status::internal("a bug"))
+    }
+
+    async fn fill(&self, _: Request<v1::FillRequest>) -> Result<Response<v1::Pool>, Status> {
+        Err(Status::internal("a bug"))
+    }
+
+    async fn stages(
+        &self,
+        _: Request<v1::StagesRequest>,
+    ) -> Result<Response<v1::StagesResponse>, Status> {
+        Err(Status::internal("a bug"))
+    }
+
+    async fn one_stage(
+        &self,
+        _: Request<v1::OneStageRequest>,
+    ) -> Result<Response<v1::Stage>, Status> {
+        Err(Status::internal("a bug"))
+    }
+
+    async fn cancel_stage(
+        &self,
+        _: Request<v1::CancelStageRequest>,
+    ) -> Result<Response<v1::CancelStageResponse>, Status> {
+        Err(Status::internal("a bug"))
+    }
+
+    async fn cancel_step(
+        &self,
+        _: Request<v1::CancelStepRequest>,
+    ) -> Result<Response<v1::CancelStepResponse>, Status> {
+        Err(Status::internal("a bug"))
+    }
+
+    async fn hold(
+        &self,
+        _: Request<v1::HoldRequest>,
+    ) -> Result<Response<v1::HoldResponse>, Status> {
+        Err(Status::internal("a bug"))
+    }
+
+    async fn release_hold(
+        &self,
+        _: Request<v1::ReleaseHoldRequest>,
+    ) -> Result<Response<v1::ReleaseHoldResponse>, Status> {
+        Err(Status::internal("a bug"))
+    }
+
+    async fn log(&self, _: Request<v1::LogRequest>) -> Result<Response<Self::LogStream>, Status> {
+        Err(Status::internal("a bug"))
     }
 
     async fn sweep(

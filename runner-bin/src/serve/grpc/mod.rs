@@ -36,7 +36,7 @@ use vmpool_proto::v1::runner_server::RunnerServer;
 pub(super) use self::builds::{Ask, Builds};
 use self::guest::Guest;
 use self::health::health;
-pub(super) use self::service::Service;
+pub(super) use self::service::{READING, Service, moved, silent_journal};
 use super::access::{Access, Caller, DoorKind, GateLayer, over_grpc};
 use super::desk::Desk;
 use super::doors::accepted;
@@ -96,6 +96,11 @@ impl Tools {
             builds,
             tasks,
         }
+    }
+
+    /// What answers them.
+    pub(super) fn service(&self) -> &Service {
+        &self.service
     }
 
     /// Serves whoever comes by `listener`, until the runner is left.

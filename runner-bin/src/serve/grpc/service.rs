@@ -7,11 +7,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use vmpool_core::explain::{ExplainError, Moment, explain};
+use vmpool_core::journal::JournalError;
 use vmpool_core::ledger::Ledger;
 use vmpool_core::pool::PoolStatus;
-use vmpool_core::runner::{PoolStanding, Runner};
+use vmpool_core::runner::{PoolOwner, PoolStanding, Runner};
 use vmpool_core::sweep::{Question, sweep};
-use vmpool_core::{Clock, DeploymentId, Owner, PoolName, RunnerId, StageId};
+use vmpool_core::{Clock, DeploymentId, Owner, PoolName, RunnerId, StageId, StepId};
 use vmpool_proto::v1;
 use vmpool_proto::v1::runner_server;
 
@@ -19,9 +20,12 @@ use super::ledger::{Lines, lines, unchecked};
 use super::watch::{Statuses, statuses};
 use crate::messages;
 use crate::serve::access::Caller;
+use crate::serve::desk::Desk;
+use crate::serve::logs::FileLogs;
+use crate::serve::operate::{self, Parts};
 
 /// How long the journal may take to be read for one answer.
-pub(super) const READING: Duration = Duration::from_secs(30);
+pub(in crate::serve) const READING: Duration = Duration::from_secs(30);
 
 /// Answers tools for one runner, as long as it has its pools.
 #[derive(Debug, Clone)]
@@ -30,12 +34,16 @@ pub(in crate::serve) struct Service {
     pub(in crate::serve) id: RunnerId,
     pub(in crate::serve) owner: Owner,
     pub(in crate::serve) deployment: DeploymentId,
+    /// Answers what is to be done, wherever the pool is.
+    pub(in crate::serve) desk: Desk,
+    /// The logs of the deployment's steps.
+    pub(in crate::serve) logs: FileLogs,
     /// Cancelled when the runner gives its pools up.
     pub(in crate::serve) leaving: CancellationToken,
 }
 
 /// The runner is left: whoever asks should ask the next one.
-pub(super) fn moved() -> Status {
+pub(in crate::serve) fn moved() -> Status {
     Status::unavailable("the runner hands over or stops: connect again")
 }
 
@@ -43,14 +51,24 @@ pub(super) fn moved() -> Status {
 impl runner_server::Runner for Service {
     type WatchStream = Statuses;
     type LedgerStream = Lines;
+    type LogStream = Parts;
 
     async fn status(
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let caller = Caller::of(request.extensions());
-        let pool = self.pool(&request.into_inner().pool, &caller)?;
-        Ok(Response::new(self.pools(pool.as_ref(), &caller)?))
+        let request = request.into_inner();
+        let pool = self.pool(&request.pool, &caller)?;
+        let mut status = self.pools(pool.as_ref(), &caller)?;
+        if let (Some(_), [pool]) = (pool, &mut *status.pools)
+            && !pool.ours
+            && !pool.unknown
+            && let Ok(theirs) = self.pool_of_owner(&request).await
+        {
+            *pool = theirs;
+        }
+        Ok(Response::new(status))
     }
 
     async fn watch(
@@ -137,6 +155,116 @@ impl runner_server::Runner for Service {
             request.act,
         )))
     }
+
+    async fn cordon(
+        &self,
+        request: Request<v1::CordonRequest>,
+    ) -> Result<Response<v1::Pool>, Status> {
+        let caller = Caller::of(request.extensions());
+        let mut request = request.into_inner();
+        may_use(&caller, &request.pool)?;
+        name(&caller, &mut request.by);
+        operate::ask(&self.desk, &request).await.map(Response::new)
+    }
+
+    async fn fill(&self, request: Request<v1::FillRequest>) -> Result<Response<v1::Pool>, Status> {
+        let caller = Caller::of(request.extensions());
+        let request = request.into_inner();
+        may_use(&caller, &request.pool)?;
+        operate::ask(&self.desk, &request).await.map(Response::new)
+    }
+
+    async fn stages(
+        &self,
+        request: Request<v1::StagesRequest>,
+    ) -> Result<Response<v1::StagesResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let pool = parse(&request.into_inner().pool)?;
+        let live = self.live();
+        let listed = operate::listed(&**self.runner.journal(), &live, pool.as_ref());
+        let mut listed = read(listed).await?;
+        let visible = |stage: &v1::Stage| caller.may_use(&stage.pool.as_str().into()).is_ok();
+        listed.stages.retain(visible);
+        if let (Some(pool), true) = (&pool, listed.stages.is_empty()) {
+            let known = timeout(READING, self.runner.knows(pool)).await;
+            let known = known.map_err(|_| silent_journal())?;
+            if !known.unwrap_or(true) {
+                return Err(Status::not_found(format!("there is no pool {pool}")));
+            }
+        }
+        Ok(Response::new(listed))
+    }
+
+    async fn one_stage(
+        &self,
+        request: Request<v1::OneStageRequest>,
+    ) -> Result<Response<v1::Stage>, Status> {
+        let caller = Caller::of(request.extensions());
+        let stage = self.stage(&caller, &request.into_inner().stage_id).await?;
+        Ok(Response::new(stage))
+    }
+
+    async fn cancel_stage(
+        &self,
+        request: Request<v1::CancelStageRequest>,
+    ) -> Result<Response<v1::CancelStageResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let mut request = request.into_inner();
+        self.stage(&caller, &request.stage_id).await?;
+        name(&caller, &mut request.by);
+        operate::ask(&self.desk, &request).await.map(Response::new)
+    }
+
+    async fn cancel_step(
+        &self,
+        request: Request<v1::CancelStepRequest>,
+    ) -> Result<Response<v1::CancelStepResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let request = request.into_inner();
+        let stage = self.stage(&caller, &request.stage_id).await?;
+        let step = StepId::parse(&request.step_id);
+        let step = step.map_err(|error| Status::invalid_argument(format!("step_id: {error}")))?;
+        let is_known = stage.steps.iter().any(|known| known.id == step.as_str());
+        if !is_known {
+            return Err(operate::no_such_step(&stage, &step));
+        }
+        operate::ask(&self.desk, &request).await.map(Response::new)
+    }
+
+    async fn hold(
+        &self,
+        request: Request<v1::HoldRequest>,
+    ) -> Result<Response<v1::HoldResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let mut request = request.into_inner();
+        self.stage(&caller, &request.stage_id).await?;
+        name(&caller, &mut request.by);
+        operate::ask(&self.desk, &request).await.map(Response::new)
+    }
+
+    async fn release_hold(
+        &self,
+        request: Request<v1::ReleaseHoldRequest>,
+    ) -> Result<Response<v1::ReleaseHoldResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let request = request.into_inner();
+        self.stage(&caller, &request.stage_id).await?;
+        operate::ask(&self.desk, &request).await.map(Response::new)
+    }
+
+    async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<Parts>, Status> {
+        let caller = Caller::of(request.extensions());
+        let request = request.into_inner();
+        self.stage(&caller, &request.stage_id).await?;
+        let stage = StageId::parse(&request.stage_id);
+        let stage =
+            stage.map_err(|error| Status::invalid_argument(format!("stage_id: {error}")))?;
+        let step = StepId::parse(&request.step_id);
+        let step = step.map_err(|error| Status::invalid_argument(format!("step_id: {error}")))?;
+        let (offset, follow) = (request.offset, request.follow);
+        let parts = operate::parts(self, stage, step, offset, follow).await?;
+        Ok(Response::new(parts))
+    }
 }
 
 impl Service {
@@ -172,6 +300,22 @@ impl Service {
             pools,
             troubles: troubles.map(messages::trouble).collect(),
         })
+    }
+
+    /// A pool as its own runner sees it.
+    pub(in crate::serve) async fn pool_of_owner(
+        &self,
+        request: &v1::StatusRequest,
+    ) -> Result<v1::Pool, Status> {
+        let mut pool = operate::ask(&self.desk, request).await?;
+        match self.runner.owner(&pool.name.as_str().into()) {
+            PoolOwner::Ours => {}
+            PoolOwner::Theirs(holder) => {
+                (pool.ours, pool.holder) = (false, holder.runner.to_string());
+            }
+            PoolOwner::Nobodys | PoolOwner::Unknown => pool.ours = false,
+        }
+        Ok(pool)
     }
 
     /// The pool of this name, which must be known here; none: all.
@@ -223,6 +367,29 @@ impl Service {
         })
     }
 
+    /// A stage that the caller may see.
+    async fn stage(&self, caller: &Caller, id: &str) -> Result<v1::Stage, Status> {
+        let id = StageId::parse(id);
+        let id = id.map_err(|error| Status::invalid_argument(format!("stage_id: {error}")))?;
+        let found = read(operate::one(self.runner.journal(), &self.live(), &id)).await?;
+        // To one that may not use its pool, it looks like one that never was.
+        let visible = |stage: &v1::Stage| may_use(caller, &stage.pool).is_ok();
+        let Some(stage) = found.filter(visible) else {
+            let told = format!(
+                "there is no stage {id}; a stage that waits is known to the runner of its pool alone"
+            );
+            return Err(Status::not_found(told));
+        };
+        Ok(stage)
+    }
+
+    /// The stage waits for a machine of a pool of ours.
+    pub(in crate::serve) fn waits(&self, stage: &StageId) -> bool {
+        let live = self.live();
+        let mut waiters = live.iter().flat_map(|pool| &pool.waiters);
+        waiters.any(|waiter| waiter.stage == *stage)
+    }
+
     /// The pools that are ours.
     fn live(&self) -> Vec<PoolStatus> {
         let standings = self.runner.status().into_iter();
@@ -230,6 +397,26 @@ impl Service {
             .filter_map(|standing: PoolStanding| standing.status)
             .collect()
     }
+}
+
+fn may_use(caller: &Caller, pool: &str) -> Result<(), Status> {
+    let pool = PoolName::parse(pool);
+    let pool = pool.map_err(|error| Status::invalid_argument(format!("pool: {error}")))?;
+    Ok(caller.may_use(&pool)?)
+}
+
+/// Who is known by a name can't give himself another.
+fn name(caller: &Caller, by: &mut String) {
+    if let Some(name) = caller.name() {
+        name.clone_into(by);
+    }
+}
+
+/// What the journal says, if it does in time.
+async fn read<T>(reading: impl Future<Output = Result<T, JournalError>>) -> Result<T, Status> {
+    let read = timeout(READING, reading).await;
+    let read = read.map_err(|_| silent_journal())?;
+    read.map_err(|error| Status::unavailable(error.to_string()))
 }
 
 fn parse(pool: &str) -> Result<Option<PoolName>, Status> {
@@ -242,6 +429,6 @@ fn parse(pool: &str) -> Result<Option<PoolName>, Status> {
         .map_err(|error| Status::invalid_argument(format!("pool: {error}")))
 }
 
-pub(super) fn silent_journal() -> Status {
+pub(in crate::serve) fn silent_journal() -> Status {
     Status::unavailable("the journal does not answer")
 }

@@ -45,6 +45,15 @@ impl Answer {
         Self::of(StatusCode::OK, JSON, serde_json::to_vec(content))
     }
 
+    /// 200 with a message of `vmpool.v1`, for another runner.
+    pub(crate) fn message(body: Vec<u8>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: "application/protobuf".to_owned(),
+            body: body.into(),
+        }
+    }
+
     /// The body, or the URL, is not what it should be.
     pub(crate) fn malformed(status: StatusCode, error: &str) -> Self {
         let body = serde_json::to_vec(&Malformed { error_msg: error });
