@@ -213,7 +213,7 @@ impl Site {
 
     /// Starts a runner by a command of its own, and waits until it is ready.
     pub(crate) async fn ready(&self, command: &mut Command) -> Serving {
-        self.ready_at(self.port, command).await
+        self.ready_at(self.port(), command).await
     }
 
     /// Starts a runner, and waits until it is ready at that port.

@@ -149,7 +149,7 @@ impl Rules {
             Call::Hold { term, stage, lasts } => {
                 self.fence.check(term)?;
                 self.fence.claim_of(&stage)?;
-                self.hold(stage, lasts)?
+                self.hold(lasts)
             }
             Call::Cleanup { term, stage } => {
                 self.fence.check(term)?;
@@ -284,18 +284,16 @@ impl Rules {
 
     /// Keeps the machine for so long after the stage's end. What was removed
     /// already does not come back.
-    fn hold(&mut self, stage: StageId, lasts: Duration) -> Result<Vec<Effect>, Refusal> {
+    fn hold(&mut self, lasts: Duration) -> Vec<Effect> {
         let phase = self.stage.phase();
-        if phase.has_ended() && *phase != StagePhase::Stopping {
-            return Err(Refusal::StageEnded { stage });
-        }
-        if self.stage.held() == lasts {
-            return Ok(Vec::new());
+        let cleans = phase.has_ended() && *phase != StagePhase::Stopping;
+        if cleans || self.stage.held() == lasts {
+            return Vec::new();
         }
         self.stage.hold(lasts);
         let mut effects = self.record_stage();
         effects.extend(self.begin_clean_up());
-        Ok(effects)
+        effects
     }
 
     /// Begins the preparation once the stage's id is durable.

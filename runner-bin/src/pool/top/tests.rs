@@ -17,6 +17,7 @@ fn machine(id: &str, state: &str, since_unix_ms: u64, stage: &str) -> Machine {
         since_unix_ms,
         stage_id: stage.to_owned(),
         cause: "a test says so".to_owned(),
+        ..Machine::default()
     }
 }
 

@@ -210,6 +210,9 @@ fn acquire(error: AcquireError) -> Failure {
         AcquireError::Stopped { pool, evidence, .. } => {
             Failure::precondition(Reason::PoolStopped, pool.as_str(), message).evidence(evidence)
         }
+        AcquireError::Cordoned { pool, .. } => {
+            Failure::precondition(Reason::PoolStopped, pool.as_str(), message)
+        }
         AcquireError::StageOver { stage, .. } => over(&stage, message),
         AcquireError::Conflict { field, .. } => {
             Failure::new(Reason::Conflict, message).saying("field", field)
