@@ -1,5 +1,8 @@
 //! Logs: while they grow, from an offset, by ranges.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::http::get;
@@ -126,6 +129,24 @@ async fn p4_a_log_is_followed_while_it_grows_and_read_from_any_byte() {
     assert!(runner.stop().await.success());
 }
 
+/// A runner of the site, whose tools ask at `door`.
+fn listens_at(site: &Site, door: &str) -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_vmpool"));
+    let usual = site.command(program);
+    let mut command = Command::new(program);
+    let mut is_door = false;
+    for argument in usual.get_args() {
+        command.arg(if is_door { door.as_ref() } else { argument });
+        is_door = argument == "--grpc-listen";
+    }
+    let set = usual
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    command.envs(set).stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(Stdio::null());
+    command
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_who_follows_a_log_goes_on_at_the_next_runner() {
     let site = Site::new(1, 1);
@@ -143,10 +164,7 @@ async fn p4_who_follows_a_log_goes_on_at_the_next_runner() {
         .await;
         runner.kill().await;
         let door = url.trim_start_matches("http://").to_owned();
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_vmpool"));
-        let mut command = site.command(program);
-        command.args(["--grpc-listen", &door]);
-        let next = site.ready(&mut command).await;
+        let next = site.ready(&mut listens_at(&site, &door)).await;
         go(&site);
         next
     };

@@ -77,7 +77,7 @@ impl Shared {
             }
             Ok(())
         };
-        let row = self.change_hold(stage, "hold", &told, most, held).await?;
+        let row = self.change_hold(stage, &told, most, held).await?;
         tracing::info!(pool = %self.name, %stage, machine = %row.id(), "{told}");
         self.tell_hold_again(row.id()).await;
         Ok(row)
@@ -85,10 +85,7 @@ impl Shared {
 
     pub(super) async fn let_go(&self, stage: &StageId) -> Result<(), HoldError> {
         let told = "it is not to be held any more";
-        let row = match self
-            .change_hold(stage, "hold", told, |_| Ok(()), |_| None)
-            .await
-        {
+        let row = match self.change_hold(stage, told, |_| Ok(()), |_| None).await {
             Ok(row) => row,
             // It has ended, or is about to.
             Err(HoldError::Unknown { .. } | HoldError::Ending { .. }) => return Ok(()),
@@ -106,7 +103,6 @@ impl Shared {
     async fn change_hold(
         &self,
         stage: &StageId,
-        what: &'static str,
         cause: &str,
         check: impl Fn(&MachineRow) -> Result<(), HoldError>,
         hold: impl Fn(&MachineRow) -> Option<Hold>,
@@ -135,6 +131,7 @@ impl Shared {
                 version: row.version.next(),
                 ..(*row).clone()
             });
+            let what = after.state.as_str();
             let change = Change::new(after.clone(), what, cause.to_owned());
             match self.commit(vec![change]).await {
                 Ok(()) => {
