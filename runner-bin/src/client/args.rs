@@ -24,6 +24,9 @@ pub(crate) struct RunnerArgs {
     /// The state directory of a runner: the one that works there is asked
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
 }
 
 #[derive(Debug, Clone, Default, Args)]

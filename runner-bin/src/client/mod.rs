@@ -80,7 +80,7 @@ impl RunnerArgs {
     /// # Errors
     /// Nobody answers.
     pub(crate) async fn open(&self) -> Result<RunnerSource, Stopped> {
-        the_runner(self.runner.as_deref(), self.state.as_deref()).await
+        the_runner(self.runner.as_deref(), self.state.as_deref(), &self.keys).await
     }
 }
 

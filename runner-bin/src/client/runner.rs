@@ -249,8 +249,10 @@ impl RunnerSource {
     /// # Errors
     /// Nobody is there, or there is no such step.
     pub(crate) async fn log(&self, request: LogRequest) -> Result<Streaming<LogPart>, Status> {
-        let channel = self.endpoint.connect().await;
+        let channel = self.keys.connect(&self.endpoint).await;
         let channel = channel.map_err(|error| Status::unavailable(innermost(&error)))?;
+        let mut request = Request::new(request);
+        self.keys.show(&mut request);
         Ok(client(channel).log(request).await?.into_inner())
     }
 
