@@ -389,7 +389,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 fn refused(url: &str, status: &Status) -> Stopped {
     let told = printable(status.message());
     let (exit, error) = match status.code() {
-        Code::NotFound | Code::InvalidArgument | Code::OutOfRange | Code::PermissionDenied => {
+        Code::NotFound | Code::InvalidArgument | Code::OutOfRange => {
             (Exit::BadInput, anyhow!("{told}"))
         }
         // HTTP, but no gRPC; or not even that.
