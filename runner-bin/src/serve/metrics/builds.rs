@@ -160,7 +160,7 @@ fn word(state: MachineState) -> &'static str {
     match state {
         S::Booting | S::Resuming => "provisioning",
         S::Ready => "created",
-        S::Claimed => "inuse",
+        S::Claimed | S::Held => "inuse",
         S::Suspending | S::Suspended => "hibernating",
         S::Draining | S::Terminating => "terminating",
         S::Gone | S::Lost => "",
