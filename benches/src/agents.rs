@@ -27,9 +27,10 @@ use vmpool_proto::agent::v1::run_event::Kind as Event;
 use vmpool_proto::agent::v1::run_request::Kind as Run;
 use vmpool_proto::agent::v1::step_ended::How;
 use vmpool_proto::agent::v1::{
-    CancelRequest, CancelResponse, CleanupRequest, CleanupResponse, OpenRequest, PrepareRequest,
-    PrepareResponse, RenewCertificateRequest, RenewCertificateResponse, RenewRequest,
-    RenewResponse, Report, RunEvent, RunRequest, StepEnded, WatchEvent, WatchRequest,
+    CancelRequest, CancelResponse, CleanupRequest, CleanupResponse, HoldRequest, HoldResponse,
+    OpenRequest, PrepareRequest, PrepareResponse, RenewCertificateRequest,
+    RenewCertificateResponse, RenewRequest, RenewResponse, Report, RunEvent, RunRequest, StepEnded,
+    WatchEvent, WatchRequest,
 };
 
 /// Where agents listen.
@@ -184,6 +185,10 @@ impl Agent for Answers {
 
     async fn cancel(&self, _: Request<CancelRequest>) -> Result<Response<CancelResponse>, Status> {
         Ok(Response::new(CancelResponse {}))
+    }
+
+    async fn hold(&self, _: Request<HoldRequest>) -> Result<Response<HoldResponse>, Status> {
+        Ok(Response::new(HoldResponse {}))
     }
 
     async fn cleanup(

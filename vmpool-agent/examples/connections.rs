@@ -223,6 +223,13 @@ impl Agent for Idle {
         nothing()
     }
 
+    async fn hold(
+        &self,
+        _: Request<vmpool_proto::agent::v1::HoldRequest>,
+    ) -> std::result::Result<Response<vmpool_proto::agent::v1::HoldResponse>, Status> {
+        nothing()
+    }
+
     async fn cleanup(
         &self,
         _: Request<CleanupRequest>,

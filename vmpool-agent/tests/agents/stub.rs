@@ -261,6 +261,14 @@ impl Agent for Stub {
         Ok(Response::new(CancelResponse {}))
     }
 
+    async fn hold(
+        &self,
+        request: Request<vmpool_proto::agent::v1::HoldRequest>,
+    ) -> Result<Response<vmpool_proto::agent::v1::HoldResponse>, Status> {
+        self.check(request.into_inner().term)?;
+        Ok(Response::new(vmpool_proto::agent::v1::HoldResponse {}))
+    }
+
     async fn cleanup(
         &self,
         request: Request<CleanupRequest>,

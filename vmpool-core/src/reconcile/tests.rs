@@ -137,7 +137,7 @@ fn is_over(plan: &Plan) -> bool {
     matches!(plan.actions[..], [Action::Over { .. }])
 }
 
-const LIVING: [MachineState; 8] = [
+const LIVING: [MachineState; 9] = [
     MachineState::Booting,
     MachineState::Ready,
     MachineState::Claimed,

@@ -467,8 +467,8 @@ fn p1_a_held_machine_keeps_what_its_stage_left_and_ends_when_its_time_and_grace_
     assert!(!cleans(&machine.sleep(LASTS)), "its stage is over");
     machine.restart(false, &BTreeSet::new());
     let held = Duration::from_hours(2);
-    assert!(!cleans(&machine.sleep(held - Duration::from_secs(1))));
-    assert!(cleans(&machine.sleep(Duration::from_secs(1))));
+    assert!(!cleans(&machine.sleep(Duration::from_mins(119))));
+    assert!(cleans(&machine.sleep(Duration::from_mins(1))));
     machine.event(Event::CleanedUp);
     machine.sleep(GRACE);
     assert_eq!(machine.now.up, begun + LASTS + held + GRACE);
