@@ -99,7 +99,7 @@ async fn a_journal_of_a_newer_release_is_refused_with_both_versions() -> Tested 
             refused,
             Err(OpenError::Newer {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             })
         ),
@@ -109,7 +109,7 @@ async fn a_journal_of_a_newer_release_is_refused_with_both_versions() -> Tested 
         .err()
         .map(|error| error.to_string())
         .unwrap_or_default();
-    assert!(text.contains("99") && text.contains('2'), "{text}");
+    assert!(text.contains("99") && text.contains('3'), "{text}");
     Ok(())
 }
 
