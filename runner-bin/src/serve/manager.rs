@@ -38,7 +38,7 @@ pub(super) fn serves() {
     tell("READY=1\nSTATUS=serves");
 }
 
-/// The runner reads its pool file anew, until it [serves](serves) again.
+/// The runner reads its pool file anew, until it [serves] again.
 pub(super) fn reloads() {
     let now = clock_gettime(ClockId::Monotonic);
     let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;

@@ -43,7 +43,7 @@ async fn p13_what_makes_no_sense_is_exit_code_2_and_changes_nothing() {
         assert_eq!(said.code, 2, "{arguments:?}: {said:?}");
         assert!(said.error.contains(why), "{arguments:?}: {said:?}");
     }
-    let said = vmpool(&["pool", "ls", "--runner", "https://127.0.0.1:1"]).await;
+    let said = vmpool(&["pool", "ls", "--runner", "ftp://127.0.0.1:1"]).await;
     assert_eq!(said.code, 2, "{said:?}");
     let http = site.get("/healthz").await.expect("it lives");
     assert_eq!(http.status, 200);

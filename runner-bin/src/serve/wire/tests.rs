@@ -53,12 +53,11 @@ fn a_setup_is_read_and_what_it_does_not_mean_here_is_passed_over() {
     assert_eq!(request.setup.secrets.len(), 1);
     assert_eq!(request.setup.files[0].mode, 0o777);
     assert_eq!((fallbacks, logs), (None, None));
-    assert!(wanted.free);
     assert_eq!(request.tags["freeCI"], "true");
     let said = Wanted {
         pool: "linux".into(),
         account: "acme".into(),
-        free: false,
+        free: true,
         resource_class: "large".into(),
         nested_virtualization: true,
         image: "ami-1".into(),

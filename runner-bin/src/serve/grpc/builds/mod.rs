@@ -1,6 +1,6 @@
 //! The gRPC API for CI systems, `vmpool.v1.Builds`: acquire, run, release.
 //!
-//! A call becomes an [`Ask`](ask::Ask) and goes by the desk to whoever has its
+//! A call becomes an [`Ask`] and goes by the desk to whoever has its
 //! pool, as a call of HTTP does, with the same promises. Streams hold nothing:
 //! progress is asked for again, output is read from its file as fast as the
 //! caller takes it. When the runner is left they end with UNAVAILABLE, and their
