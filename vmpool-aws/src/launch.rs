@@ -14,15 +14,7 @@ pub(crate) async fn launch(account: &Ec2Account, order: &LaunchOrder) -> LaunchO
         Err(error) => return not_launched(order.count, error, true),
     };
     match request.offers.as_slice() {
-        [only] => {
-            let outcome = run::run(account.ec2(), &request, only).await;
-            let zone = only.zone.name.as_str();
-            if !zone.is_empty() {
-                let machines = outcome.machines.iter();
-                account.are_in(machines.map(|m| (m.id.clone(), zone.into())), false);
-            }
-            outcome
-        }
+        [only] => run::run(account, &request, only).await,
         _ => fleet::launch(account, &request).await,
     }
 }

@@ -1,5 +1,7 @@
 //! RunInstances: a launch that has one place.
 
+use std::sync::Arc;
+
 use aws_sdk_ec2::operation::run_instances::RunInstancesOutput;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, HibernationOptionsRequest, HttpTokensState,
@@ -8,9 +10,10 @@ use aws_sdk_ec2::types::{
     InstanceNetworkInterfaceSpecification, InstanceType, MarketType, Placement, ShutdownBehavior,
     SpotInstanceType, SpotMarketOptions, VolumeType,
 };
-use vmpool_core::{ErrorKind, LaunchOutcome, Launched, Market, ProviderError};
+use vmpool_core::{ErrorKind, LaunchOutcome, Launched, MachineId, Market, ProviderError};
 
-use crate::calls::{address_of, whole};
+use crate::account::Ec2Account;
+use crate::calls::{address_of, whole, zone_of};
 use crate::failure::{Said, failed, had_no_effect, not_launched};
 use crate::request::{Offer, Request};
 use crate::tags::specifications;
@@ -20,11 +23,7 @@ use crate::template::{Disk, Machine};
 pub(crate) const HOPS: i32 = 1;
 
 /// Launches `request` at `offer`, as many machines as there is capacity for.
-pub(crate) async fn run(
-    client: &aws_sdk_ec2::Client,
-    request: &Request,
-    offer: &Offer,
-) -> LaunchOutcome {
+pub(crate) async fn run(account: &Ec2Account, request: &Request, offer: &Offer) -> LaunchOutcome {
     let machine = &request.machine;
     let spot = (request.market == Market::Spot).then(spot);
     let placement = (!offer.zone.name.is_empty()).then(|| {
@@ -32,7 +31,8 @@ pub(crate) async fn run(
             .availability_zone(&offer.zone.name)
             .build()
     });
-    let sent = client
+    let sent = account
+        .ec2()
         .run_instances()
         .client_token(request.token())
         .image_id(&request.image)
@@ -62,12 +62,21 @@ pub(crate) async fn run(
         .send()
         .await;
     match sent {
-        Ok(answer) => answered(request, offer, &answer),
+        Ok(answer) => {
+            account.are_in(zones(&answer), false);
+            answered(request, offer, &answer)
+        }
         Err(error) => {
             let why = failed(request.attempted(), &error).at(request.place(offer));
             not_launched(request.count, why, had_no_effect(&error))
         }
     }
+}
+
+/// Where the machines are: known from now on, not only from the next listing.
+fn zones(answer: &RunInstancesOutput) -> impl Iterator<Item = (MachineId, Arc<str>)> {
+    let instances = answer.instances().iter();
+    instances.filter_map(|instance| Some((instance.instance_id()?.into(), zone_of(instance)?)))
 }
 
 /// EC2 may launch fewer than it was asked for, and then has no more there.

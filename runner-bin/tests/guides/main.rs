@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use tempfile::TempDir;
 
+/// Longer than a guide takes on a busy machine.
+const PATIENCE: &str = "300s";
+
 /// What the blocks of `sh` of a guide have, in their order.
 fn script(markdown: &str) -> String {
     let mut script = String::new();
@@ -36,7 +39,9 @@ fn follow(guide: &str) {
     let programs = programs.expect("a program is in a folder").to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(programs).chain(std::env::split_paths(&path));
-    let mut shell = Command::new("unshare");
+    let mut shell = Command::new("timeout");
+    // Who follows a guide waits for what it waits for, but not for ever.
+    shell.args(["--verbose", PATIENCE, "unshare"]);
     // Whatever it leaves running ends with it.
     shell.args(["--net", "--pid", "--fork", "--kill-child"]);
     if !nix::unistd::geteuid().is_root() {

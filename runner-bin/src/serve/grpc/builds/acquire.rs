@@ -39,6 +39,9 @@ enum Next {
     Last(Result<AcquireProgress, Status>),
 }
 
+/// Whoever has the pool has so long at most to say why there is no machine.
+const WORD: Duration = Duration::from_millis(250);
+
 /// Asks for the machine; `until` is the caller's deadline.
 pub(super) fn acquire(
     builds: Builds,
@@ -46,8 +49,11 @@ pub(super) fn acquire(
     until: Option<Instant>,
 ) -> Sent<AcquireProgress> {
     let now = Instant::now();
+    let mut last = None;
     if let Some(until) = until {
-        let left = until.saturating_duration_since(now).as_millis();
+        let left = until.saturating_duration_since(now);
+        last = Some(until + (left / 20).min(WORD));
+        let left = left.as_millis();
         // Nothing left is a deadline, too.
         let left = u64::try_from(left).unwrap_or(u64::MAX).max(1);
         request.wait_ms = match request.wait_ms {
@@ -66,7 +72,7 @@ pub(super) fn acquire(
         builds,
         lease,
         stands,
-        until,
+        until: last,
     };
     Box::pin(stream::unfold(Some(acquiring), async |acquiring| {
         let mut acquiring = acquiring?;
