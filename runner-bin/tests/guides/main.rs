@@ -9,7 +9,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use tempfile::TempDir;
 
 /// Longer than a guide takes on a busy machine.
-const PATIENCE: &str = "300s";
+const PATIENCE: &str = "120s";
 
 /// What the blocks of `sh` of a guide have, in their order.
 fn script(markdown: &str) -> String {
@@ -43,7 +43,7 @@ fn follow(guide: &str) {
     // Who follows a guide waits for what it waits for, but not for ever.
     shell.args(["--verbose", PATIENCE, "unshare"]);
     // Whatever it leaves running ends with it.
-    shell.args(["--net", "--pid", "--fork", "--kill-child"]);
+    shell.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     if !nix::unistd::geteuid().is_root() {
         shell.arg("--map-root-user");
     }
