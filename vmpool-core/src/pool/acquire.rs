@@ -13,8 +13,8 @@ use super::shared::Shared;
 use super::turn::Asking;
 use super::waits::Waiting;
 use super::{
-    AcquireError, AcquireRequest, AttachError, Closed, Evidence, Lease, Origin, PoolEvent,
-    RequestHash, TryAcquireError,
+    AcquireError, AcquireRequest, AttachError, Closed, Lease, Origin, PoolEvent, RequestHash,
+    TryAcquireError,
 };
 use crate::TRACED;
 use crate::clock::{Timestamp, later};
@@ -291,12 +291,7 @@ impl Shared {
     fn too_late(&self, request: &AcquireRequest, patience: Patience) -> AcquireError {
         let since = self.parts.clock.at(patience.since);
         let mut evidence = self.book.lock().evidence(since);
-        // The request that ends here is one that no machine is ordered for.
-        evidence.extend(self.held_off(self.waiting().max(1)).map(|why| Evidence {
-            at: self.now(),
-            machine: None,
-            text: format!("no machine is ordered {why}"),
-        }));
+        evidence.push(self.stands());
         AcquireError::Deadline {
             pool: self.name.clone(),
             stage: request.stage.clone(),

@@ -51,7 +51,7 @@ pub enum AcquireError {
         stage: StageId,
         /// How long it waited.
         waited: Duration,
-        /// What went wrong meanwhile, the latest last.
+        /// What went wrong meanwhile, and last what came and why no more did.
         evidence: Vec<Evidence>,
     },
     /// Too many wait already.

@@ -10,10 +10,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::book::Book;
 use super::keeper::JOURNAL_PAUSE;
 use super::shared::Shared;
 use super::status::Waiter;
-use super::{AcquireError, AcquireRequest};
+use super::{AcquireError, AcquireRequest, Evidence};
 use crate::clock::Timestamp;
 use crate::id::StageId;
 use crate::journal::{Batch, CommitError, Note, RowKey};
@@ -146,7 +147,44 @@ impl Drop for Waiting<'_> {
     }
 }
 
+impl Book {
+    /// What comes for those who wait, and what keeps more from coming.
+    fn stands(&self, held_off: Option<&str>) -> String {
+        let (booting, ordered) = (self.count(MachineState::Booting), self.open_slots());
+        let mut stands = format!("{booting} boot and {ordered} are ordered");
+        if self.occupied() >= self.size.limit {
+            let ending = self.count(MachineState::Draining) + self.count(MachineState::Terminating);
+            let _ = write!(
+                stands,
+                "; all {} slots are taken: {} claimed, {ending} ending",
+                self.size.limit,
+                self.count(MachineState::Claimed)
+            );
+            let held = self.count(MachineState::Held);
+            if held > 0 {
+                let _ = write!(stands, ", {held} held");
+            }
+        }
+        if let Some(why) = held_off {
+            let _ = write!(stands, "; no more is ordered {why}");
+        }
+        stands
+    }
+}
+
 impl Shared {
+    /// What is told last to a request that nothing came for: how its pool stands.
+    pub(super) fn stands(&self) -> Evidence {
+        // The request that ends here is one that no machine is ordered for.
+        let held_off = self.held_off(self.waiting().max(1));
+        let stands = self.book.lock().stands(held_off.as_deref());
+        Evidence {
+            at: self.now(),
+            machine: None,
+            text: format!("when it was given up, {stands}"),
+        }
+    }
+
     /// A request found no machine and begins to wait.
     pub(super) fn waits<'a>(&'a self, request: &'a AcquireRequest) -> Waiting<'a> {
         let held_off = self.held_off(self.waiting().max(1));
@@ -154,29 +192,8 @@ impl Shared {
         {
             let mut book = self.book.lock();
             let told = held_off.is_some();
-            let (booting, ordered) = (book.count(MachineState::Booting), book.open_slots());
-            let mut cause = format!(
-                "no machine of pool {} is ready; {booting} boot and {ordered} are ordered",
-                self.name
-            );
-            if book.occupied() >= book.size.limit {
-                let ending =
-                    book.count(MachineState::Draining) + book.count(MachineState::Terminating);
-                let _ = write!(
-                    cause,
-                    "; all {} slots are taken: {} claimed, {ending} ending",
-                    book.size.limit,
-                    book.count(MachineState::Claimed)
-                );
-                let held = book.count(MachineState::Held);
-                if held > 0 {
-                    let _ = write!(cause, ", {held} held");
-                }
-            }
-            if let Some(why) = held_off {
-                cause.push_str("; no more is ordered ");
-                cause.push_str(&why);
-            }
+            let stands = book.stands(held_off.as_deref());
+            let cause = format!("no machine of pool {} is ready; {stands}", self.name);
             let wait = Wait { since, told };
             book.waits.waiting.insert(request.stage.clone(), wait);
             book.waits.note(since, of(&request.stage), "waits", cause);
