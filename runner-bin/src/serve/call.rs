@@ -155,6 +155,12 @@ impl Call {
         match self {
             Self::Destroy { .. } => Answer::done(),
             Self::Builds(ask) => ask.answer_if_unknown(stage),
+            Self::Operate(_) => {
+                let error = RunnerError::UnknownStage {
+                    stage: stage.clone(),
+                };
+                Answer::failure(StatusCode::NOT_FOUND, &told(&error))
+            }
             _ => unknown_stage(stage),
         }
     }

@@ -4,6 +4,10 @@
 mod authority;
 mod caller;
 mod crowd;
+#[expect(dead_code, reason = "these tests need only some of it")]
+#[path = "../site/fleet.rs"]
+mod fleet;
+mod others;
 mod policy;
 #[expect(dead_code, reason = "these tests need only some of it")]
 #[path = "../site/support.rs"]

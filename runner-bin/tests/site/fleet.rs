@@ -22,7 +22,7 @@ pub(crate) struct Fleet {
 
 /// A runner of it.
 pub(crate) struct Member {
-    port: u16,
+    pub(crate) port: u16,
     /// As the others reach it.
     pub(crate) url: String,
     pub(crate) process: Serving,
@@ -46,6 +46,11 @@ impl Fleet {
 
     /// A runner that is ready.
     pub(crate) async fn runner(&self, name: &str) -> Member {
+        self.runner_with(name, &[]).await
+    }
+
+    /// The same with further options.
+    pub(crate) async fn runner_with(&self, name: &str, options: &[String]) -> Member {
         let (port, peers) = (free_port(), free_port());
         let program = Path::new(env!("CARGO_BIN_EXE_vmpool"));
         let mut command = self.site.command_of(program, name, port);
@@ -57,7 +62,8 @@ impl Fleet {
             .arg("--logs")
             .arg(self.site.path().join("state/logs"))
             .args(["--peer-listen", &format!("127.0.0.1:{peers}")])
-            .args(["--peer-url", &url]);
+            .args(["--peer-url", &url])
+            .args(options);
         Member {
             port,
             url,

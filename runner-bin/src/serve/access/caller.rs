@@ -14,8 +14,8 @@ use axum::extract::FromRequestParts;
 use governor::{DefaultDirectRateLimiter, RateLimiter};
 use http::Extensions;
 use http::request::Parts;
-use tonic::Status;
 use vmpool_core::PoolName;
+use vmpool_pipeline::PoolFile;
 
 use super::rate;
 
@@ -118,6 +118,22 @@ impl Caller {
         Some(&self.as_known()?.name)
     }
 
+    /// A pool is for who may use it, or the one of the file that it is a variant
+    /// or a tenant's of.
+    ///
+    /// # Errors
+    /// It is not for this caller, whether it exists or not.
+    pub(crate) fn may_use_of(&self, pools: &PoolFile, pool: &PoolName) -> Result<(), NotAllowed> {
+        let Err(not_allowed) = self.may_use(pool) else {
+            return Ok(());
+        };
+        let spec = pools.pool(pool.as_str());
+        match spec.map(|spec| PoolName::new(spec.base.as_str())) {
+            Some(base) if self.may_use(&base).is_ok() => Ok(()),
+            _ => Err(not_allowed),
+        }
+    }
+
     /// # Errors
     /// The pool is not for this caller, whether it exists or not.
     pub(crate) fn may_use(&self, pool: &PoolName) -> Result<(), NotAllowed> {
@@ -182,13 +198,6 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::of(&parts.extensions))
-    }
-}
-
-/// For handlers of tonic.
-impl From<NotAllowed> for Status {
-    fn from(error: NotAllowed) -> Self {
-        Self::permission_denied(error.to_string())
     }
 }
 

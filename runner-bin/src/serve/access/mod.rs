@@ -46,7 +46,7 @@ pub(super) use self::gate::{GateLayer, Peer};
 pub(super) use self::policy::judge;
 use self::rate::{Of, Rate};
 pub(crate) use self::refusal::NotAdmitted;
-pub(super) use self::refusal::{over_grpc, over_http};
+pub(super) use self::refusal::{not_there, over_grpc, over_http};
 use self::stages::Stages;
 pub(super) use self::tls::{DoorKind, peer_name};
 use self::tls::{Tls, TlsError, TlsFiles};

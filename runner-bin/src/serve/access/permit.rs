@@ -47,7 +47,7 @@ impl Access {
         }
         match call.subject(pools) {
             Subject::Pool { name, begins } => {
-                let not_allowed = match allowed(caller, pools, &name) {
+                let not_allowed = match caller.may_use_of(pools, &name) {
                     Ok(()) => None,
                     Err(error) => Some(error.to_string()),
                 };
@@ -63,7 +63,7 @@ impl Access {
                 let pool = runner.pool_of(stage).await;
                 let pool = pool.map_err(|error| Answer::later(&error.to_string()))?;
                 if let Some(pool) = pool {
-                    if allowed(caller, pools, &pool).is_err() {
+                    if caller.may_use_of(pools, &pool).is_err() {
                         return Err(call.answer_if_unknown(stage));
                     }
                     if let Some(known) = caller.as_known().filter(|known| counts(known)) {
@@ -121,15 +121,4 @@ impl Access {
 
 fn counts(known: &Known) -> bool {
     known.limits.stages.is_some() || known.limits.stages_per_pool.is_some()
-}
-
-/// A pool is for who may use it, or the one that it is a variant of.
-fn allowed(caller: &Caller, pools: &PoolFile, pool: &PoolName) -> Result<(), super::NotAllowed> {
-    let base = pools.pool(pool.as_str()).map(|spec| spec.base.as_str());
-    match base {
-        Some(base) if base != pool.as_str() => caller
-            .may_use(&PoolName::new(base))
-            .or_else(|_| caller.may_use(pool)),
-        _ => caller.may_use(pool),
-    }
 }

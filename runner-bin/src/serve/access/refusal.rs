@@ -1,14 +1,20 @@
-//! How who is turned away is told so, over HTTP and over gRPC.
+//! How who is turned away is told so, over HTTP and over gRPC: there with a
+//! reason out of the vocabulary of `builds.proto`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::body::Body;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::NotAllowed;
 use crate::serve::wire::Answer;
+
+/// The domain of every reason.
+const DOMAIN: &str = "vmpool";
 
 /// When who asks too often may ask again.
 const SOON: Duration = Duration::from_secs(1);
@@ -51,10 +57,27 @@ pub(crate) fn over_grpc(refused: NotAdmitted) -> Response<tonic::body::Body> {
     let told = refused.to_string();
     let status = match refused {
         NotAdmitted::TooSoon => {
-            let details = ErrorDetails::with_retry_info(Some(SOON));
-            tonic::Status::with_error_details(Code::ResourceExhausted, told, details)
+            let mut details = because("TOO_MANY_REQUESTS");
+            details.set_retry_info(Some(SOON));
+            Status::with_error_details(Code::ResourceExhausted, told, details)
         }
-        _ => tonic::Status::unauthenticated(told),
+        _ => Status::with_error_details(Code::Unauthenticated, told, because("UNKNOWN_CALLER")),
     };
     status.into_http()
+}
+
+impl From<NotAllowed> for Status {
+    fn from(error: NotAllowed) -> Self {
+        let details = because("NOT_ALLOWED");
+        Self::with_error_details(Code::PermissionDenied, error.to_string(), details)
+    }
+}
+
+/// What is asked about is not there, or not for who asks: that looks the same.
+pub(crate) fn not_there(reason: &str, message: impl Into<String>) -> Status {
+    Status::with_error_details(Code::NotFound, message, because(reason))
+}
+
+fn because(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
-use vmpool_core::explain::{ExplainError, Moment, explain};
+use vmpool_core::explain::{ExplainError, Kind, Moment, explain};
 use vmpool_core::journal::JournalError;
 use vmpool_core::ledger::Ledger;
 use vmpool_core::pool::PoolStatus;
@@ -19,7 +19,7 @@ use vmpool_proto::v1::runner_server;
 use super::ledger::{Lines, lines, unchecked};
 use super::watch::{Statuses, statuses};
 use crate::messages;
-use crate::serve::access::Caller;
+use crate::serve::access::{Caller, NotAllowed, not_there};
 use crate::serve::desk::Desk;
 use crate::serve::logs::FileLogs;
 use crate::serve::operate::{self, Parts};
@@ -64,7 +64,7 @@ impl runner_server::Runner for Service {
         if let (Some(_), [pool]) = (pool, &mut *status.pools)
             && !pool.ours
             && !pool.unknown
-            && let Ok(theirs) = self.pool_of_owner(&request).await
+            && let Ok(theirs) = self.pool_of_owner(&request, &caller).await
         {
             *pool = theirs;
         }
@@ -88,17 +88,23 @@ impl runner_server::Runner for Service {
         let subject = request.into_inner().subject;
         self.may_ask_about(&subject, &caller).await?;
         let (journal, now) = (self.runner.journal(), Clock::system().now());
-        let live = self.live();
+        let mut live = self.live();
+        live.retain(|pool| self.may_use(&caller, &pool.name).is_ok());
         let told = timeout(READING, explain(&**journal, &subject, now, &live)).await;
         let told = told.map_err(|_| silent_journal())?;
         let mut story = told.map_err(|error| {
             let code = match error {
+                ExplainError::Unknown { .. } => return unknown(&subject),
                 ExplainError::BadId { .. } => Code::InvalidArgument,
-                ExplainError::Unknown { .. } => Code::NotFound,
                 _ => Code::Unavailable,
             };
             Status::new(code, format!("{:#}", anyhow::Error::new(error)))
         })?;
+        // The id may be a machine's, too, whose pool is not the caller's.
+        let asked = matches!(story.kind, Kind::Stage | Kind::Request);
+        if !caller.is_unrestricted() && !asked {
+            return Err(unknown(&subject));
+        }
         story.moments.extend(self.fares(&subject, &live).await);
         Ok(Response::new(messages::story(story)))
     }
@@ -107,7 +113,7 @@ impl runner_server::Runner for Service {
         let caller = Caller::of(request.extensions());
         let pool = parse(&request.into_inner().pool)?;
         match &pool {
-            Some(pool) => caller.may_use(pool)?,
+            Some(pool) => self.may_use(&caller, pool)?,
             None => caller.may_use_all()?,
         }
         let live = self.live();
@@ -162,16 +168,20 @@ impl runner_server::Runner for Service {
     ) -> Result<Response<v1::Pool>, Status> {
         let caller = Caller::of(request.extensions());
         let mut request = request.into_inner();
-        may_use(&caller, &request.pool)?;
+        self.may_use(&caller, &pool_of(&request.pool)?)?;
         name(&caller, &mut request.by);
-        operate::ask(&self.desk, &request).await.map(Response::new)
+        operate::ask(&self.desk, &caller, &request)
+            .await
+            .map(Response::new)
     }
 
     async fn fill(&self, request: Request<v1::FillRequest>) -> Result<Response<v1::Pool>, Status> {
         let caller = Caller::of(request.extensions());
         let request = request.into_inner();
-        may_use(&caller, &request.pool)?;
-        operate::ask(&self.desk, &request).await.map(Response::new)
+        self.may_use(&caller, &pool_of(&request.pool)?)?;
+        operate::ask(&self.desk, &caller, &request)
+            .await
+            .map(Response::new)
     }
 
     async fn stages(
@@ -180,16 +190,26 @@ impl runner_server::Runner for Service {
     ) -> Result<Response<v1::StagesResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let pool = parse(&request.into_inner().pool)?;
+        if let Some(pool) = &pool {
+            self.may_use(&caller, pool)?;
+        }
         let live = self.live();
         let listed = operate::listed(&**self.runner.journal(), &live, pool.as_ref());
         let mut listed = read(listed).await?;
-        let visible = |stage: &v1::Stage| caller.may_use(&stage.pool.as_str().into()).is_ok();
+        let pools = self.desk.pools();
+        let visible = |stage: &v1::Stage| {
+            let pool = stage.pool.as_str().into();
+            caller.may_use_of(&pools, &pool).is_ok()
+        };
         listed.stages.retain(visible);
         if let (Some(pool), true) = (&pool, listed.stages.is_empty()) {
             let known = timeout(READING, self.runner.knows(pool)).await;
             let known = known.map_err(|_| silent_journal())?;
             if !known.unwrap_or(true) {
-                return Err(Status::not_found(format!("there is no pool {pool}")));
+                return Err(not_there(
+                    "UNKNOWN_POOL",
+                    format!("there is no pool {pool}"),
+                ));
             }
         }
         Ok(Response::new(listed))
@@ -212,7 +232,9 @@ impl runner_server::Runner for Service {
         let mut request = request.into_inner();
         self.stage(&caller, &request.stage_id).await?;
         name(&caller, &mut request.by);
-        operate::ask(&self.desk, &request).await.map(Response::new)
+        operate::ask(&self.desk, &caller, &request)
+            .await
+            .map(Response::new)
     }
 
     async fn cancel_step(
@@ -228,7 +250,9 @@ impl runner_server::Runner for Service {
         if !is_known {
             return Err(operate::no_such_step(&stage, &step));
         }
-        operate::ask(&self.desk, &request).await.map(Response::new)
+        operate::ask(&self.desk, &caller, &request)
+            .await
+            .map(Response::new)
     }
 
     async fn hold(
@@ -239,7 +263,9 @@ impl runner_server::Runner for Service {
         let mut request = request.into_inner();
         self.stage(&caller, &request.stage_id).await?;
         name(&caller, &mut request.by);
-        operate::ask(&self.desk, &request).await.map(Response::new)
+        operate::ask(&self.desk, &caller, &request)
+            .await
+            .map(Response::new)
     }
 
     async fn release_hold(
@@ -249,7 +275,9 @@ impl runner_server::Runner for Service {
         let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         self.stage(&caller, &request.stage_id).await?;
-        operate::ask(&self.desk, &request).await.map(Response::new)
+        operate::ask(&self.desk, &caller, &request)
+            .await
+            .map(Response::new)
     }
 
     async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<Parts>, Status> {
@@ -277,13 +305,15 @@ impl Service {
         if self.leaving.is_cancelled() {
             return Err(moved());
         }
+        let file = self.desk.pools();
         let standings = self.runner.status().into_iter();
         let wanted = standings
             .filter(|standing| pool.is_none_or(|name| standing.name == *name))
-            .filter(|standing| caller.may_use(&standing.name).is_ok());
+            .filter(|standing| caller.may_use_of(&file, &standing.name).is_ok());
         let pools: Vec<_> = wanted.map(messages::standing).collect();
         if let (Some(pool), true) = (pool, pools.is_empty()) {
-            return Err(Status::not_found(format!("there is no pool {pool} here")));
+            let told = format!("there is no pool {pool} here");
+            return Err(not_there("UNKNOWN_POOL", told));
         }
         let mut troubles = self.runner.troubles();
         if !caller.is_unrestricted() {
@@ -306,8 +336,9 @@ impl Service {
     pub(in crate::serve) async fn pool_of_owner(
         &self,
         request: &v1::StatusRequest,
+        caller: &Caller,
     ) -> Result<v1::Pool, Status> {
-        let mut pool = operate::ask(&self.desk, request).await?;
+        let mut pool = operate::ask(&self.desk, caller, request).await?;
         match self.runner.owner(&pool.name.as_str().into()) {
             PoolOwner::Ours => {}
             PoolOwner::Theirs(holder) => {
@@ -323,7 +354,7 @@ impl Service {
         let pool = parse(name)?;
         match &pool {
             Some(name) => {
-                caller.may_use(name)?;
+                self.may_use(caller, name)?;
                 // Fails where there is no such pool.
                 self.pools(pool.as_ref(), caller).map(|_| pool)
             }
@@ -342,13 +373,10 @@ impl Service {
             Err(_) => Ok(None),
         };
         let pool = pool.map_err(|_| silent_journal())?;
-        if pool.is_some_and(|pool| caller.may_use(&pool).is_ok()) {
+        if pool.is_some_and(|pool| self.may_use(caller, &pool).is_ok()) {
             return Ok(());
         }
-        let unknown = ExplainError::Unknown {
-            subject: subject.to_owned(),
-        };
-        Err(Status::not_found(unknown.to_string()))
+        Err(unknown(subject))
     }
 
     /// How the machine fares that is asked about, or that its stage has.
@@ -373,14 +401,26 @@ impl Service {
         let id = id.map_err(|error| Status::invalid_argument(format!("stage_id: {error}")))?;
         let found = read(operate::one(self.runner.journal(), &self.live(), &id)).await?;
         // To one that may not use its pool, it looks like one that never was.
-        let visible = |stage: &v1::Stage| may_use(caller, &stage.pool).is_ok();
+        let visible = |stage: &v1::Stage| {
+            let pool = stage.pool.as_str().into();
+            self.may_use(caller, &pool).is_ok()
+        };
         let Some(stage) = found.filter(visible) else {
             let told = format!(
                 "there is no stage {id}; a stage that waits is known to the runner of its pool alone"
             );
-            return Err(Status::not_found(told));
+            return Err(not_there("UNKNOWN_STAGE", told));
         };
         Ok(stage)
+    }
+
+    /// The pool, or the one that it is a variant of, is for the caller.
+    pub(in crate::serve) fn may_use(
+        &self,
+        caller: &Caller,
+        pool: &PoolName,
+    ) -> Result<(), NotAllowed> {
+        caller.may_use_of(&self.desk.pools(), pool)
     }
 
     /// The stage waits for a machine of a pool of ours.
@@ -399,10 +439,16 @@ impl Service {
     }
 }
 
-fn may_use(caller: &Caller, pool: &str) -> Result<(), Status> {
-    let pool = PoolName::parse(pool);
-    let pool = pool.map_err(|error| Status::invalid_argument(format!("pool: {error}")))?;
-    Ok(caller.may_use(&pool)?)
+fn pool_of(name: &str) -> Result<PoolName, Status> {
+    let pool = PoolName::parse(name);
+    pool.map_err(|error| Status::invalid_argument(format!("pool: {error}")))
+}
+
+fn unknown(subject: &str) -> Status {
+    let unknown = ExplainError::Unknown {
+        subject: subject.to_owned(),
+    };
+    not_there("UNKNOWN_STAGE", unknown.to_string())
 }
 
 /// Who is known by a name can't give himself another.
@@ -423,10 +469,7 @@ fn parse(pool: &str) -> Result<Option<PoolName>, Status> {
     if pool.is_empty() {
         return Ok(None);
     }
-    let parsed = PoolName::parse(pool);
-    parsed
-        .map(Some)
-        .map_err(|error| Status::invalid_argument(format!("pool: {error}")))
+    pool_of(pool).map(Some)
 }
 
 pub(in crate::serve) fn silent_journal() -> Status {

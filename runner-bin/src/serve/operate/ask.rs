@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Safe: ask again.
 pub(in crate::serve) async fn ask<Q: Operates>(
     desk: &Desk,
+    caller: &Caller,
     question: &Q,
 ) -> Result<Q::Answer, Status> {
     let request = Request {
@@ -33,8 +34,8 @@ pub(in crate::serve) async fn ask<Q: Operates>(
         query: String::new(),
         body: question.encode_to_vec().into(),
         hops: 0,
-        // Whether who asks may is seen to where the request entered.
-        caller: Caller::anonymous(),
+        // Seen to again by whoever has the pool, or by the process after this one.
+        caller: caller.clone(),
     };
     let answered = timeout(PATIENCE, desk.answer(request)).await;
     let answer = answered.map_err(|_| {
@@ -55,6 +56,7 @@ struct Failure {
 fn refused(answer: &Answer) -> Status {
     let code = match answer.status {
         StatusCode::BAD_REQUEST => Code::InvalidArgument,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
         StatusCode::NOT_FOUND => Code::NotFound,
         StatusCode::CONFLICT => Code::FailedPrecondition,
         StatusCode::NOT_IMPLEMENTED => Code::Unimplemented,

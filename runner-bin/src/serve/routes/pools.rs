@@ -32,14 +32,11 @@ pub(super) async fn all(
     State(service): State<Service>,
     caller: Caller,
 ) -> Result<Json<told::Pools>, Refused> {
-    let asked = by(caller.clone(), v1::StatusRequest::default());
+    let asked = by(caller, v1::StatusRequest::default());
     let mut status = service.status(asked).await?.into_inner();
     if status.pools.iter().any(|pool| !pool.ours) {
         complete(&service, &mut status.pools).await?;
     }
-    status
-        .pools
-        .retain(|pool| caller.may_use(&pool.name.as_str().into()).is_ok());
     Ok(Json(told::Pools::of("runner", &status)))
 }
 
@@ -77,9 +74,9 @@ pub(super) async fn one(
     caller: Caller,
 ) -> Result<Json<told::Pool>, Refused> {
     let name = PoolName::parse(&pool).map_err(|error| Refused::bad(format!("pool: {error}")))?;
-    caller.may_use(&name).map_err(Status::from)?;
+    service.may_use(&caller, &name).map_err(Status::from)?;
     let request = v1::StatusRequest { pool };
-    let pool = service.pool_of_owner(&request).await?;
+    let pool = service.pool_of_owner(&request, &caller).await?;
     Ok(Json(told::Pool::from(&pool)))
 }
 

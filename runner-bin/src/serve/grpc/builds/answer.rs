@@ -1,14 +1,11 @@
 //! What a call asks of a [`Desk`](crate::serve::desk::Desk), and the answer, as
 //! they travel between runners: messages of `builds.proto` where HTTP has JSON.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::StatusCode;
 use prost::Message;
 use serde::Deserialize;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::failure::{Failure, Reason};
 use crate::serve::wire::Answer;
@@ -18,9 +15,6 @@ const MESSAGE: &str = "application/grpc+proto";
 
 /// The kind of content of one that is a google.rpc.Status.
 const STATUS: &str = "application/vnd.google.rpc.status";
-
-/// When who has too many stages may ask for another.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// It was done.
 pub(super) fn done(message: &impl Message) -> Answer {
@@ -67,8 +61,7 @@ pub(super) fn read<M: Message + Default>(answer: &Answer) -> Result<M, Status> {
             Err(match answer.status {
                 StatusCode::FORBIDDEN => Failure::new(Reason::NotAllowed, said.error_msg).into(),
                 StatusCode::TOO_MANY_REQUESTS => {
-                    let soon = ErrorDetails::with_retry_info(Some(AGAIN));
-                    Status::with_error_details(Code::ResourceExhausted, said.error_msg, soon)
+                    Failure::new(Reason::TooManyStages, said.error_msg).into()
                 }
                 StatusCode::SERVICE_UNAVAILABLE => {
                     Failure::new(Reason::NoOwner, said.error_msg).into()

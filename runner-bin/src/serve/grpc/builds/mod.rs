@@ -82,16 +82,8 @@ impl Builds {
 
     /// The caller may use the pool, or the family of pools that it is of.
     fn allow(&self, caller: &Caller, pool: &PoolName) -> Result<(), Failure> {
-        let Err(not_allowed) = caller.may_use(pool) else {
-            return Ok(());
-        };
-        let pools = self.desk.pools();
-        let family = pools.pool(pool.as_str()).map(|pool| pool.base.as_str());
-        let of_family = family.map(PoolName::new);
-        match of_family {
-            Some(family) if caller.may_use(&family).is_ok() => Ok(()),
-            _ => Err(Failure::new(Reason::NotAllowed, not_allowed.to_string())),
-        }
+        let allowed = caller.may_use_of(&self.desk.pools(), pool);
+        allowed.map_err(|error| Failure::new(Reason::NotAllowed, error.to_string()))
     }
 
     /// The caller may use the pool of this stage. One that no runner knows has none.
