@@ -12,6 +12,7 @@ use fake_ec2::{
     AgentGuest, Catalog, Clock, Config, FakeEc2, Hollow, Machines, Processes, Span, Timing,
 };
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// An EC2 to try things against: its API, its semantics, its faults, and no
 /// bill. Its machines are records only, unless they are told to be processes.
@@ -69,6 +70,15 @@ enum Pace {
     Real,
 }
 
+/// A program is started in its instance's disk: a path to it must hold there,
+/// too. A bare name is looked for in PATH.
+fn program(named: PathBuf) -> std::io::Result<PathBuf> {
+    if named.components().count() == 1 {
+        return Ok(named);
+    }
+    std::path::absolute(named)
+}
+
 const EXAMPLES: &str = "\
 Examples:
   fake-ec2 --listen 127.0.0.1:4566
@@ -93,7 +103,11 @@ Its own door:
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::from_default_env())
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_default_directive(LevelFilter::WARN.into())
+                .from_env_lossy(),
+        )
         .with_writer(std::io::stderr)
         .init();
     let mut timing = match args.timing {
@@ -116,6 +130,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let machines: Arc<dyn Machines> = match (args.agent, args.disks) {
         (Some(agent), Some(disks)) => {
+            let agent = program(agent).context("name the agent's program")?;
             let port = args.agent_port;
             Arc::new(Processes::new(disks, Arc::new(AgentGuest { agent, port })))
         }

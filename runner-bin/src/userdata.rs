@@ -60,11 +60,7 @@ pub(crate) struct UserDataArgs {
 pub(crate) fn userdata(args: &UserDataArgs) -> Result<Exit, Stopped> {
     let file = pools::read(&args.pool)?;
     let (pool, spec) = chosen(&file, args.name.as_deref()).or_exit(Exit::BadInput)?;
-    let agents = match (&args.agents, &args.agents_url) {
-        (Some(folder), Some(url)) => Some(Offered::read(folder, url)),
-        _ => None,
-    };
-    let agents = agents.transpose().context("--agents");
+    let agents = Offered::named(args.agents.as_deref(), args.agents_url.as_deref());
     let agents = agents.or_exit(Exit::BadInput)?;
     let user_data = pools::user_data(pool, spec, agents.as_ref())
         .with_context(|| format!("pool {}", pool.name))

@@ -74,7 +74,8 @@ impl Processes {
     }
 
     fn boot(&self, birth: &Birth, control: &Control) -> Result<(), Box<dyn std::error::Error>> {
-        let disk = self.disk(&birth.instance);
+        // The program starts in it, where a relative path would lead elsewhere.
+        let disk = std::path::absolute(self.disk(&birth.instance))?;
         make_disk(&disk)?;
         let mut program = self.guest.program(birth, &disk)?;
         let mut child = program
@@ -215,6 +216,7 @@ async fn watch(
     match ended {
         Ok(status) if status.success() => control.powered_off(&instance),
         Ok(status) => {
+            tracing::warn!(instance, %status, "an instance's program ended");
             let line = format!("fake-ec2: the instance's program ended: {status}\n");
             control.console(&instance, line.as_bytes());
         }

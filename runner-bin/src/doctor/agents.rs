@@ -1,4 +1,5 @@
-//! Whether new machines find their agent: one HEAD for each address.
+//! Whether new machines find their agent: one HEAD for each address that the
+//! environment names; of what the runner itself will offer, whether it is there.
 
 use std::time::Duration;
 
@@ -11,28 +12,47 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 use vmpool_aws::checkup::Finding;
+use vmpool_pipeline::PoolPlatform;
+
+use crate::serve::agents::Offered;
+use crate::serve::pools;
 
 /// An address that has not answered by then counts as wrong.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A finding for each address that a machine of the pool would download its
-/// agent from.
-pub(super) async fn downloads(urls: &[String]) -> Vec<Finding> {
+/// What is named, where it is known.
+const CHECK: &str = "agent download";
+
+/// A finding for each address that such a machine would download its agent from.
+pub(super) async fn downloads(platform: &PoolPlatform, offered: Option<&Offered>) -> Vec<Finding> {
+    let urls = pools::agent(platform, offered).urls;
+    let program = pools::program(platform);
+    if let Some((url, _)) = offered.and_then(|offered| offered.program(&program))
+        && urls.contains(&url)
+    {
+        let said = format!("the runner offers it at {url}: see that machines reach that address");
+        return vec![Finding::new(CHECK, Ok(said))];
+    }
     if urls.is_empty() {
-        let said = "the environment names none (DRONE_LITE_ENGINE_PATH): the image has the agent, \
-                    or the runner offers it (--agents)";
-        return vec![Finding::new("agent download", Ok(said.to_owned()))];
+        let said = if offered.is_some() {
+            format!("--agents has no {program}: add it, or see that the image has the agent")
+        } else {
+            "see that the image has the agent: neither DRONE_LITE_ENGINE_PATH nor --agents says \
+             where it comes from"
+                .to_owned()
+        };
+        return vec![Finding::unknown(CHECK, said)];
     }
     let mut found = Vec::with_capacity(urls.len());
     for url in urls {
-        let answered = timeout(PATIENCE, head(url)).await;
+        let answered = timeout(PATIENCE, head(&url)).await;
         let result = match answered {
             Ok(Ok(status)) if status < 400 => Ok(format!("answers {status} from this host")),
             Ok(Ok(status)) => Err(format!("answers {status}: mend DRONE_LITE_ENGINE_PATH")),
             Ok(Err(error)) => Err(format!("{error:#}: mend DRONE_LITE_ENGINE_PATH")),
             Err(_) => Err(format!("no answer within {PATIENCE:?}")),
         };
-        found.push(Finding::new(format!("agent download {url}"), result));
+        found.push(Finding::new(format!("{CHECK} {url}"), result));
     }
     found
 }

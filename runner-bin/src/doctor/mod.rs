@@ -12,8 +12,9 @@ use nix::sys::resource::{Resource, getrlimit};
 use vmpool_aws::checkup::{Finding, Verdict};
 use vmpool_pipeline::{PoolSpec, Source};
 
-use crate::exit::{Exit, Stopped};
+use crate::exit::{Exit, OrExit as _, Stopped};
 use crate::out::say;
+use crate::serve::agents::Offered;
 use crate::serve::pools;
 
 /// Shown below the options.
@@ -21,8 +22,10 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   vmpool doctor --pool pool.yml             check all that the pools need
   vmpool doctor --pool pool.yml --json      the same for programs
+  vmpool doctor --pool pool.yml --agents /usr/lib/vmpool/agents --agents-url http://10.0.0.5:3003
+                                            with the agents that the runner would offer
 
-Exit codes: 0 all is well; 1 a check failed; 2 the file can't be read";
+Exit codes: 0 all is well; 1 a check failed; 2 the file or the agents can't be read";
 
 /// Files that a runner has open for each of its machines, about.
 const FILES_A_MACHINE: u64 = 4;
@@ -32,6 +35,14 @@ pub(crate) struct DoctorArgs {
     /// The pool file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pool: PathBuf,
+
+    /// The agents' programs, as `vmpool serve` would have them
+    #[arg(long, value_name = "DIR", requires = "agents_url", value_hint = ValueHint::DirPath)]
+    agents: Option<PathBuf>,
+
+    /// Where machines would download them
+    #[arg(long, value_name = "URL", requires = "agents")]
+    agents_url: Option<String>,
 
     /// Print JSON
     #[arg(long)]
@@ -47,11 +58,13 @@ struct Examined {
 /// Runs the command. Must be called within a tokio runtime.
 pub(crate) async fn doctor(args: &DoctorArgs) -> Result<Exit, Stopped> {
     let file = pools::read(&args.pool)?;
+    let offered = Offered::named(args.agents.as_deref(), args.agents_url.as_deref());
+    let offered = offered.or_exit(Exit::BadInput)?;
     let mut examined = Vec::with_capacity(file.pools.len());
     for pool in &file.pools {
         examined.push(Examined {
             pool: pool.name.clone(),
-            found: examine(pool).await,
+            found: examine(pool, offered.as_ref()).await,
         });
     }
     say(if args.json {
@@ -67,7 +80,7 @@ pub(crate) async fn doctor(args: &DoctorArgs) -> Result<Exit, Stopped> {
     })
 }
 
-async fn examine(pool: &PoolSpec) -> Vec<Finding> {
+async fn examine(pool: &PoolSpec, offered: Option<&Offered>) -> Vec<Finding> {
     match &pool.source {
         Source::Local(_) => {
             let place = pools::reaper(pool).await;
@@ -82,8 +95,8 @@ async fn examine(pool: &PoolSpec) -> Vec<Finding> {
             ]
         }
         Source::Amazon(spec) => {
-            let (mut found, urls) = pools::check_up(pool, spec).await;
-            found.extend(agents::downloads(&urls).await);
+            let mut found = pools::check_up(pool, spec).await;
+            found.extend(agents::downloads(&pool.platform, offered).await);
             found
         }
     }

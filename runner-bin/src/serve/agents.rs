@@ -36,6 +36,16 @@ struct Program {
 }
 
 impl Offered {
+    /// What the options `--agents` and `--agents-url` say, which come together.
+    ///
+    /// # Errors
+    /// As those of [`read`](Self::read).
+    pub(crate) fn named(folder: Option<&Path>, url: Option<&str>) -> anyhow::Result<Option<Self>> {
+        let named = folder.zip(url);
+        let read = named.map(|(folder, url)| Self::read(folder, url).context("--agents"));
+        read.transpose()
+    }
+
     /// The programs in `folder`, as machines reach them at `url`.
     ///
     /// # Errors

@@ -72,14 +72,8 @@ impl Site {
         let authority = Authority::open_or_create(trust).or_exit(Exit::BadInput)?;
         let authority = Arc::new(authority);
         traces::of_deployment(authority.deployment());
-        let agents = match (&args.agents, &args.agents_url) {
-            (Some(folder), Some(url)) => Some(Offered::read(folder, url)),
-            _ => None,
-        };
-        let agents = agents
-            .transpose()
-            .context("--agents")
-            .or_exit(Exit::BadInput)?;
+        let agents = Offered::named(args.agents.as_deref(), args.agents_url.as_deref());
+        let agents = agents.or_exit(Exit::BadInput)?;
         pools::check_start_up(&pools, agents.as_ref()).or_exit(Exit::BadInput)?;
         let logs = args.logs.clone();
         let logs = logs.unwrap_or_else(|| state.path().join("logs"));

@@ -7,16 +7,24 @@ use fake_ec2::Policy;
 use crate::cloud::{Cloud, KEY};
 use crate::support::Site;
 
-fn doctor(command: &mut Command, site: &Site, json: bool) -> (Option<i32>, String) {
+fn doctor_of<'c>(command: &'c mut Command, site: &Site) -> &'c mut Command {
     command
         .arg("doctor")
         .arg("--pool")
-        .arg(site.path().join("pool.yml"));
-    command.env_remove("DRONE_LITE_ENGINE_PATH");
-    command.env_remove("DRONE_LITE_ENGINE_FALLBACK_PATH");
+        .arg(site.path().join("pool.yml"))
+        .env_remove("DRONE_LITE_ENGINE_PATH")
+        .env_remove("DRONE_LITE_ENGINE_FALLBACK_PATH")
+}
+
+fn doctor(command: &mut Command, site: &Site, json: bool) -> (Option<i32>, String) {
+    let command = doctor_of(command, site);
     if json {
         command.arg("--json");
     }
+    told(command)
+}
+
+fn told(command: &mut Command) -> (Option<i32>, String) {
     let Output {
         status,
         stdout,
@@ -84,6 +92,39 @@ async fn p13_a_missing_permission_is_told_by_its_name_before_a_machine_is_launch
     assert!(said.contains(wrong), "{said}");
     assert!(!said.contains("ec2:CreateSecurityGroup"), "{said}");
     assert_eq!(cloud.alive(), Vec::<String>::new());
+    cloud.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_new_machines_would_download_from_the_runner_is_looked_at_beforehand() {
+    let cloud = Cloud::with("us-east-1", 1, 3, "").await;
+    let agents = cloud.site.path().join("offered");
+    std::fs::create_dir(&agents).expect("a folder");
+    let ask = || {
+        let mut command = vmpool();
+        command
+            .env("AWS_ENDPOINT_URL", cloud.fake.url())
+            .env("AMAZON_ACCESS_KEY_ID", KEY)
+            .env("AMAZON_ACCESS_KEY_SECRET", "secret");
+        let command = doctor_of(&mut command, &cloud.site);
+        command.arg("--agents").arg(&agents);
+        command.args(["--agents-url", "http://10.0.0.5:3003"]);
+        told(command)
+    };
+    let (code, said) = ask();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("has no lite-engine-"), "{said}");
+    std::fs::write(agents.join("lite-engine-linux-arm64"), "").expect("an agent");
+    let (code, said) = ask();
+    assert_eq!(code, Some(0), "{said}");
+    let lacks = "unknown  linux: agent download: --agents has no lite-engine-linux-amd64: add it";
+    assert!(said.contains(lacks), "{said}");
+    std::fs::write(agents.join("lite-engine-linux-amd64"), "").expect("an agent");
+    let (code, said) = ask();
+    assert_eq!(code, Some(0), "{said}");
+    let offers = "ok       linux: agent download: the runner offers it at \
+                  http://10.0.0.5:3003/lite-engine-linux-amd64: see that machines reach";
+    assert!(said.contains(offers), "{said}");
     cloud.end().await;
 }
 

@@ -10,16 +10,14 @@ use vmpool_core::{Clock, ProviderError};
 use vmpool_pipeline::{AmazonSpec, PoolSpec};
 
 use super::amazon::{login, template};
-use super::start_up::agent;
 
-/// What was found, and where machines of the pool would download their agent.
-pub(crate) async fn check_up(pool: &PoolSpec, spec: &AmazonSpec) -> (Vec<Finding>, Vec<String>) {
-    let urls = agent(&pool.platform.arch, None).urls;
+/// What was found; where its machines' agents come from is not looked at.
+pub(crate) async fn check_up(pool: &PoolSpec, spec: &AmazonSpec) -> Vec<Finding> {
     let login = match login(&spec.account) {
         Ok(login) => login,
         Err(error) => {
             let said = format!("{:#}: mend AWS_CA_BUNDLE", anyhow::Error::new(error));
-            return (vec![Finding::new("certificates", Err(said))], urls);
+            return vec![Finding::new("certificates", Err(said))];
         }
     };
     let config = login.connect().await;
@@ -32,7 +30,7 @@ pub(crate) async fn check_up(pool: &PoolSpec, spec: &AmazonSpec) -> (Vec<Finding
     }
     if found.len() > 1 || !is_known {
         // Whatever else is asked would fail for the same reason.
-        return (found, urls);
+        return found;
     }
     let (ec2, ssm) = (ec2(&config), ssm(&config));
     let mut template = template(pool, spec);
@@ -79,7 +77,7 @@ pub(crate) async fn check_up(pool: &PoolSpec, spec: &AmazonSpec) -> (Vec<Finding
         spec.sizes.join(" or ")
     );
     found.push(Finding::unknown("quota", quota));
-    (found, urls)
+    found
 }
 
 fn told(error: &ProviderError, key: &str) -> String {

@@ -24,7 +24,9 @@ use vmpool_pipeline::{AmazonSpec, PoolFile, PoolSpec, Source, Timing, parse_pool
 use self::amazon::Amazon;
 pub(crate) use self::checkup::check_up;
 pub(super) use self::local::workspaces;
-pub(crate) use self::start_up::{check as check_start_up, is_incumbents, user_data};
+pub(crate) use self::start_up::{
+    agent, check as check_start_up, is_incumbents, program, user_data,
+};
 use super::agents::Offered;
 use crate::exit::{Exit, OrExit as _, Stopped};
 use crate::out::complain;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use vmpool_agent::ThrowAway;
 use vmpool_aws::user_data::template::BornWith;
 use vmpool_aws::user_data::{Agent, Linux, UserData, UserTemplate};
-use vmpool_pipeline::{AmazonSpec, AmazonUserData, PoolFile, PoolSpec, Source};
+use vmpool_pipeline::{AmazonSpec, AmazonUserData, PoolFile, PoolPlatform, PoolSpec, Source};
 
 use super::amazon::PORT;
 use super::clocks;
@@ -90,7 +90,7 @@ pub(crate) fn user_data(
     let (source, key) = match &spec.user_data {
         None => {
             return Ok(UserData::Linux(Linux {
-                agent: agent(&pool.platform.arch, agents),
+                agent: agent(&pool.platform, agents),
                 port: PORT,
                 clocks: Some(clocks),
                 extras: extras(spec, &pool.platform.arch),
@@ -143,10 +143,15 @@ pub(crate) fn is_incumbents(user_data: &UserData) -> bool {
     matches!(user_data, UserData::Template(template) if template.is_incumbents())
 }
 
+/// What the agent's program is called, as it is offered for such machines.
+pub(crate) fn program(platform: &PoolPlatform) -> String {
+    format!("lite-engine-{}-{}", platform.os, platform.arch)
+}
+
 /// Where the agent of a machine comes from: the incumbent's variables count
 /// above what this runner offers.
-pub(super) fn agent(arch: &str, offered: Option<&Offered>) -> Agent {
-    let program = format!("lite-engine-linux-{arch}");
+pub(crate) fn agent(platform: &PoolPlatform, offered: Option<&Offered>) -> Agent {
+    let program = program(platform);
     let named = [
         from_environment("DRONE_LITE_ENGINE_PATH"),
         from_environment("DRONE_LITE_ENGINE_FALLBACK_PATH"),
@@ -168,7 +173,7 @@ pub(super) fn agent(arch: &str, offered: Option<&Offered>) -> Agent {
 /// The variables of a pool's template that all of its machines have alike.
 fn variables(pool: &PoolSpec, agents: Option<&Offered>) -> Map<String, Value> {
     let platform = &pool.platform;
-    let program = format!("lite-engine-{}-{}", platform.os, platform.arch);
+    let program = program(platform);
     let offered = agents.and_then(|agents| agents.program(&program));
     let offered = offered.and_then(|(url, _)| Some(url.strip_suffix(&program)?.to_owned()));
     let lite_engine = from_environment("DRONE_LITE_ENGINE_PATH")
