@@ -1,5 +1,7 @@
 //! Runs steps on leased machines, through whatever agent they have.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::id::{MachineId, StageId, StepId};
@@ -194,6 +196,17 @@ pub enum ExecutorError {
         machine: MachineId,
         /// The step.
         step: StepId,
+    },
+    /// The step was not begun: its machine has not answered for so long. It is
+    /// begun when it does, unless the stage ends first.
+    #[error("machine {machine} has not answered for {} s, step {step} is not begun", after.as_secs())]
+    NotBegun {
+        /// The machine.
+        machine: MachineId,
+        /// The step.
+        step: StepId,
+        /// How long the step has waited for its machine.
+        after: Duration,
     },
     /// The same id was used for something else before (P5).
     #[error("{what} was given before with another {field}")]

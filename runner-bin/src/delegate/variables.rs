@@ -128,7 +128,7 @@ const TABLE: &[Variable] = &[
     variable(
         "START_STEP_TIMEOUT",
         Told,
-        "has no effect: a step is started until it is known that it was, or that its machine is lost",
+        "has no effect: who asks for a step whose machine has not answered for 30 s is told so; asked for again, it is begun when the machine answers",
     ),
     variable(
         "DRONE_LITE_ENGINE_ENABLE_MOCK",

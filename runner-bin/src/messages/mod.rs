@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(crate) use self::ledger::{ledger_entry, ledger_sum};
 pub(crate) use self::pools::{from_journal, held, standing, trouble};
-pub(crate) use self::stages::{stage, waiting};
+pub(crate) use self::stages::{WAITING, stage, waiting};
 pub(crate) use self::story::story;
 pub(crate) use self::sweep::swept;
 

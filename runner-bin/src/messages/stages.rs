@@ -26,12 +26,15 @@ pub(crate) fn stage(record: &StageRecord, machine: Option<&MachineRow>) -> v1::S
     }
 }
 
+/// The state of a stage that waits for a machine.
+pub(crate) const WAITING: &str = "waiting";
+
 /// A stage that waits for a machine.
 pub(crate) fn waiting(pool: &PoolName, waiter: &Waiter) -> v1::Stage {
     v1::Stage {
         id: waiter.stage.to_string(),
         pool: pool.to_string(),
-        state: "waiting".to_owned(),
+        state: WAITING.to_owned(),
         since_unix_ms: waiter.since.0,
         ..v1::Stage::default()
     }

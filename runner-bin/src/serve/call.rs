@@ -319,6 +319,9 @@ fn step_failed(error: RunnerError) -> Result<Answer, Elsewhere> {
         RunnerError::Stage(StageError::Executor(
             ExecutorError::Conflict { .. } | ExecutorError::Invalid { .. },
         )) => Answer::bad_request(&told(&error)),
+        RunnerError::Stage(StageError::Executor(ExecutorError::NotBegun { .. })) => Answer::failed(
+            &format!("failed to call LE.RetryStartStep: {}", told(&error)),
+        ),
         RunnerError::Attach(AttachError::Over { .. })
         | RunnerError::Stage(StageError::Executor(
             ExecutorError::MachineLost { .. } | ExecutorError::Refused { .. },

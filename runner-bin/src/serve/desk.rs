@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 use vmpool_agent::Authority;
-use vmpool_core::PoolName;
 use vmpool_core::runner::Runner;
+use vmpool_core::{PoolName, StageId};
 use vmpool_pipeline::PoolFile;
 
 use super::access::Access;
@@ -209,13 +209,29 @@ impl Desk {
                 answer
             }
             Call::Destroy { stage } => {
-                let answer = self.answer_one(request, call).await;
+                let answer = self.end(request, call, stage).await;
                 if answer.status.is_success() {
                     self.0.ways.log_service.ends(stage);
                 }
                 answer
             }
+            Call::Builds(ask) => match &**ask {
+                Ask::Release { stage } => self.end(request, call, stage).await,
+                _ => self.answer_one(request, call).await,
+            },
             _ => self.answer_one(request, call).await,
+        }
+    }
+
+    /// Ends a stage, also where it waits at another runner.
+    async fn end(&self, request: &Request, call: &Call, stage: &StageId) -> Answer {
+        let answer = self.answer_one(request, call).await;
+        if !answer.status.is_success() {
+            return answer;
+        }
+        match self.withdraw(stage, &request.caller).await {
+            Ok(()) => answer,
+            Err(failed) => failed,
         }
     }
 

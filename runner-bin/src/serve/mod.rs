@@ -22,6 +22,7 @@ mod args;
 mod call;
 mod desk;
 mod doors;
+mod elsewhere;
 mod grpc;
 mod http;
 mod journal;

@@ -74,6 +74,13 @@ async fn case_15_a_pool_that_has_no_machine_in_time_gives_way_to_the_next_one() 
     body["fallback_pool_ids"] = json!(["bench"]);
     let answered = site.insist("/setup", &body).await;
     assert_eq!(answered.json()["instance_info"]["pool_name"], "bench");
+    let metrics = site.get("/metrics").await.expect("an answer").body;
+    let lines = metrics.lines();
+    let mut counted = lines.filter(|line| line.starts_with("harness_ci_pipeline_pool_fallbacks"));
+    let counted = counted.next().unwrap_or_default();
+    for told in ["pool_id=\"bench\"", "success=\"true\"", "} 1"] {
+        assert!(counted.contains(told), "{told}: {counted}");
+    }
     site.destroy("first").await;
     // There is room in the first pool now; the stage keeps what it has.
     assert_eq!(

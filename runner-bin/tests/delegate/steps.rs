@@ -1,6 +1,9 @@
 //! `/step`: cases 21 to 24.
 
-use nix::sys::signal::Signal;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::support::{Site, step, wait_for};
@@ -132,5 +135,44 @@ async fn case_23_a_step_that_is_sent_twice_runs_once_and_case_24_is_waited_for()
     let another = step("s", "once", "true");
     let conflict = site.insist("/step", &another).await;
     assert_eq!(conflict.status, 400, "P5: {conflict:?}");
+    site.destroy("s").await;
+}
+
+#[tokio::test]
+async fn case_24_a_step_that_its_machine_does_not_take_for_30_s_fails_in_the_incumbents_words() {
+    let site = Site::new(0, 1);
+    let mut command = site.command(Path::new(env!("CARGO_BIN_EXE_vmpool")));
+    let _runner = site.ready(command.env("VMPOOL_LOG", "debug")).await;
+    site.setup("s").await;
+    let tell_agents = |signal| {
+        let agents = site.processes().into_iter().map(|(pid, _)| pid);
+        for pid in agents.filter(|pid| *pid != site.holder()) {
+            // What has ended meanwhile need not be told.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    };
+    tell_agents(Signal::SIGSTOP);
+    wait_for("a connection that does not answer", async || {
+        let said = site.said();
+        said.contains("lost the connection to an agent")
+            .then_some(())
+    })
+    .await;
+    let request = step("s", "a", "exit 5");
+    let told = site.post("/step", &request).await.expect("an answer");
+    assert_eq!(told.status, 500, "{told:?}");
+    let why = told.json()["error_msg"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    assert!(
+        why.starts_with("failed to call LE.RetryStartStep: ")
+            && why.contains("step a is not begun"),
+        "{why}"
+    );
+    // Who asks on gets its result, once the machine is there again.
+    tell_agents(Signal::SIGCONT);
+    let ended = site.insist("/step", &request).await;
+    assert_eq!(ended.json()["exit_code"], 5, "P9: {ended:?}");
     site.destroy("s").await;
 }

@@ -1,9 +1,9 @@
 //! Two runners on one PostgreSQL: what is another's is passed on (P9).
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fleet::{Fleet, insist};
-use crate::support::{setup, step, wait_for};
+use crate::support::{ask, setup, step, wait_for};
 use crate::tools::vmpool;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,4 +50,41 @@ async fn p9_what_is_told_to_the_wrong_runner_is_done_by_the_right_one() {
     assert_eq!(filled.status, 200, "{filled:?}");
     insist(&[&two], "/setup", &setup("S3")).await.machine();
     assert!(two.process.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_that_waits_at_another_runner_is_shown_and_stops_waiting_when_it_is_told_to() {
+    let fleet = Fleet::new(0, 1).await;
+    let (one, two) = (fleet.runner("one").await, fleet.runner("two").await);
+    assert_eq!(fleet.owner().await.as_ref(), Some(&one.url));
+    insist(&[&one], "/setup", &setup("S1")).await.machine();
+    for (stage, path, body, done) in [
+        ("S2", "/stages/S2/cancel", json!({}), 204),
+        ("S3", "/destroy", json!({"id": "S3"}), 200),
+    ] {
+        let tells = async {
+            wait_for("a stage that waits", async || {
+                let listed = ask(two.port, "GET", "/stages", "".into()).await?.json();
+                let stages = listed["stages"].as_array()?.clone();
+                let waits = |it: &Value| it["id"] == stage && it["state"] == "waiting";
+                stages.iter().any(waits).then_some(())
+            })
+            .await;
+            let shown = ask(two.port, "GET", &format!("/stages/{stage}"), "".into()).await;
+            assert_eq!(shown.expect("an answer").json()["state"], "waiting");
+            let told = two.post(path, &body).await.expect("an answer");
+            assert_eq!(told.status, done, "{told:?}");
+        };
+        let request = setup(stage);
+        let (answered, ()) = tokio::join!(one.post("/setup", &request), tells);
+        let answered = answered.expect("an answer");
+        assert_eq!(answered.status, 500, "{answered:?}");
+        assert!(
+            answered.body.contains("destroyed while it waited"),
+            "{answered:?}"
+        );
+    }
+    insist(&[&two], "/destroy", &json!({"id": "S1"})).await;
+    assert!(two.process.stop().await.success());
+    assert!(one.process.stop().await.success());
 }

@@ -31,6 +31,8 @@ use crate::pool::{Lease, NoteError, Pool as _};
 use crate::stage::StageEvent;
 use crate::step::{StepOutcome, StepStatus};
 
+/// A machine that has not answered for so long keeps a step from being begun.
+const BEGIN: Duration = Duration::from_secs(30);
 /// Failures of an agent in a row after which those who wait are told.
 const FAILURES: u32 = 3;
 /// An agent that failed after this long did well before.
@@ -152,7 +154,7 @@ impl Follower {
         let lease = self.lease().await;
         let mut failures = 0;
         loop {
-            self.reign.connected(&lease).await;
+            self.reached(&lease).await;
             let mut log = self.open_log().await;
             let since = Instant::now();
             let error = match self.run(&lease, &mut *log).await {
@@ -197,6 +199,22 @@ impl Follower {
                 }
             }
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until the machine answers. Who waits for a step that was not begun
+    /// is told that it can't be: it is nothing that they could wait for.
+    async fn reached(&self, lease: &Lease) {
+        let since = Instant::now();
+        while timeout(BEGIN, self.reign.connected(lease)).await.is_err() {
+            if !self.begun.load(Ordering::Relaxed) {
+                let error = ExecutorError::NotBegun {
+                    machine: lease.machine_id().clone(),
+                    step: self.step.id.clone(),
+                    after: since.elapsed(),
+                };
+                self.step.tell(Told::Trouble(error.into()));
+            }
         }
     }
 

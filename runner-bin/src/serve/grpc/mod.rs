@@ -33,7 +33,7 @@ use tonic::transport::Server;
 use vmpool_proto::v1::builds_server::BuildsServer;
 use vmpool_proto::v1::runner_server::RunnerServer;
 
-pub(super) use self::builds::{Ask, Builds};
+pub(super) use self::builds::{Ask, Builds, withdrawal};
 use self::guest::Guest;
 use self::health::health;
 pub(super) use self::service::{READING, Service, moved, silent_journal};

@@ -18,7 +18,7 @@ use vmpool_proto::v1::runner_server;
 
 use super::ledger::{Lines, lines, unchecked};
 use super::watch::{Statuses, statuses};
-use crate::messages;
+use crate::messages::{self, WAITING};
 use crate::serve::access::{Caller, NotAllowed, not_there};
 use crate::serve::desk::Desk;
 use crate::serve::logs::FileLogs;
@@ -196,6 +196,13 @@ impl runner_server::Runner for Service {
         let live = self.live();
         let listed = operate::listed(&**self.runner.journal(), &live, pool.as_ref());
         let mut listed = read(listed).await?;
+        let elsewhere = self
+            .desk
+            .waiting_elsewhere(&self.runner, &caller, pool.as_ref());
+        listed.stages.extend(elsewhere.await);
+        listed.stages.sort_by(|one, other| {
+            (one.since_unix_ms, &one.id).cmp(&(other.since_unix_ms, &other.id))
+        });
         let pools = self.desk.pools();
         let visible = |stage: &v1::Stage| {
             let pool = stage.pool.as_str().into();
@@ -230,8 +237,14 @@ impl runner_server::Runner for Service {
     ) -> Result<Response<v1::CancelStageResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let mut request = request.into_inner();
-        self.stage(&caller, &request.stage_id).await?;
+        let stage = self.stage(&caller, &request.stage_id).await?;
         name(&caller, &mut request.by);
+        let (id, pool) = (stage.id.as_str().into(), stage.pool.as_str().into());
+        if stage.state == WAITING && !self.waits(&id) {
+            let withdrawn = self.desk.withdraw_from(&pool, &id, &caller).await;
+            withdrawn.map_err(|failed| Status::unavailable(failed.error()))?;
+            return Ok(Response::new(v1::CancelStageResponse {}));
+        }
         operate::ask(&self.desk, &caller, &request)
             .await
             .map(Response::new)
@@ -405,13 +418,14 @@ impl Service {
             let pool = stage.pool.as_str().into();
             self.may_use(caller, &pool).is_ok()
         };
-        let Some(stage) = found.filter(visible) else {
-            let told = format!(
-                "there is no stage {id}; a stage that waits is known to the runner of its pool alone"
-            );
-            return Err(not_there("UNKNOWN_STAGE", told));
-        };
-        Ok(stage)
+        if let Some(stage) = found {
+            let stage = Some(stage).filter(visible);
+            return stage.ok_or_else(|| no_stage(&id));
+        }
+        let elsewhere = self.desk.waiting_elsewhere(&self.runner, caller, None);
+        let mut elsewhere = elsewhere.await.into_iter();
+        let stage = elsewhere.find(|stage| stage.id == id.as_str());
+        stage.ok_or_else(|| no_stage(&id))
     }
 
     /// The pool, or the one that it is a variant of, is for the caller.
@@ -442,6 +456,10 @@ impl Service {
 fn pool_of(name: &str) -> Result<PoolName, Status> {
     let pool = PoolName::parse(name);
     pool.map_err(|error| Status::invalid_argument(format!("pool: {error}")))
+}
+
+fn no_stage(id: &StageId) -> Status {
+    not_there("UNKNOWN_STAGE", format!("there is no stage {id}"))
 }
 
 fn unknown(subject: &str) -> Status {

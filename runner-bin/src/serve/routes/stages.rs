@@ -24,7 +24,7 @@ pub(super) struct Which {
     pool: String,
 }
 
-/// The stages that have machines, and those that wait for one of a pool of this runner.
+/// The stages that have machines, and those that wait for one; at other runners, as far as these answer.
 #[utoipa::path(get, path = "/stages", tag = "stages", params(Which), responses(
     (status = 200, body = told::Stages),
     (status = 404, description = "there is no such pool", body = super::refused::Failure),

@@ -17,7 +17,8 @@ use vmpool_proto::v1;
 use super::answer::{done, failed};
 use super::failure::{Failure, acquire_failed, other, step_failed};
 use super::{message, request};
-use crate::serve::call::{Elsewhere, Subject};
+use crate::serve::access::Caller;
+use crate::serve::call::{Elsewhere, Request, Subject};
 use crate::serve::metrics;
 use crate::serve::wire::Answer;
 
@@ -96,6 +97,22 @@ pub(crate) enum Ask {
         stage: StageId,
         step: StepId,
     },
+}
+
+/// The request that ends a stage's wait in a pool, for the pool's owner.
+pub(in crate::serve) fn withdrawal(pool: &PoolName, stage: &StageId, caller: Caller) -> Request {
+    let of = v1::AcquireRequest {
+        stage_id: stage.to_string(),
+        pool: pool.to_string(),
+        ..v1::AcquireRequest::default()
+    };
+    Request {
+        path: Method::Withdraw.path(),
+        query: String::new(),
+        body: of.encode_to_vec().into(),
+        hops: 0,
+        caller,
+    }
 }
 
 impl Ask {

@@ -27,12 +27,12 @@ use tokio_util::task::TaskTracker;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use vmpool_core::PoolName;
-use vmpool_core::runner::{PoolOwner, Runner, RunnerError};
+use vmpool_core::runner::{Runner, RunnerError};
 use vmpool_proto::v1;
 use vmpool_proto::v1::builds_server;
 
-pub(in crate::serve) use self::ask::Ask;
 use self::ask::Method;
+pub(in crate::serve) use self::ask::{Ask, withdrawal};
 use self::failure::{Failure, Reason, moved, other, over_time};
 use self::output::Following;
 use super::service::READING;
@@ -105,41 +105,6 @@ impl Builds {
         }
     }
 
-    /// A stage that is not written down may wait for its machine, which only
-    /// the pool's owner knows: the owner of each other pool that the caller may
-    /// use is told that it is released.
-    async fn withdraw(&self, stage: &str, metadata: &MetadataMap) -> Result<(), Status> {
-        let runner = self.runner()?;
-        let pools = runner
-            .sources()
-            .into_iter()
-            .map(|source| source.config.name);
-        let others: Vec<_> = pools
-            .filter(|pool| matches!(runner.owner(pool), PoolOwner::Theirs(_)))
-            .filter(|pool| self.allow(&self.caller, pool).is_ok())
-            .collect();
-        if others.is_empty() {
-            return Ok(());
-        }
-        let written = timeout(READING, runner.journal().stage(&request::stage(stage)?)).await;
-        match written {
-            Ok(Ok(None)) => {}
-            Ok(Ok(Some(_))) => return Ok(()),
-            Ok(Err(error)) => return Err(other(error.into()).into()),
-            Err(_) => return Err(silent_journal()),
-        }
-        for pool in others {
-            let of = v1::AcquireRequest {
-                stage_id: stage.to_owned(),
-                pool: pool.to_string(),
-                ..v1::AcquireRequest::default()
-            };
-            let told = self.call::<v1::ReleaseResponse>(Method::Withdraw, metadata, &of);
-            told.await?;
-        }
-        Ok(())
-    }
-
     fn runner(&self) -> Result<Runner, Status> {
         self.desk.runner().ok_or_else(moved)
     }
@@ -201,10 +166,10 @@ impl builds_server::Builds for Builds {
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
         let (metadata, extensions, message) = request.into_parts();
-        let asked = self.by(Caller::of(&extensions));
-        let released = asked.call(Method::Release, &metadata, &message).await?;
-        asked.withdraw(&message.stage_id, &metadata).await?;
-        Ok(released)
+        let caller = Caller::of(&extensions);
+        self.by(caller)
+            .call(Method::Release, &metadata, &message)
+            .await
     }
 
     async fn run(
