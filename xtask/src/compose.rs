@@ -17,13 +17,15 @@ use crate::setup;
 const POSTGRES: &str = include_str!("compose/postgres.sh");
 
 /// What the engine and its images are made with, and the Debian packages.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("dockerd", "docker.io"),
     ("docker-compose", "docker-compose"),
     ("iptables", "iptables"),
     ("busybox", "busybox-static"),
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
+    // The authorities that the image trusts.
+    ("update-ca-certificates", "ca-certificates"),
 ];
 
 /// The addresses that the fake EC2's machines have there: containers reach them.
@@ -33,7 +35,7 @@ const MACHINES: &str = "ip route add local 10.1.0.0/16 dev lo";
 pub(crate) fn run() -> Result<()> {
     setup::install_missing(&PROGRAMS)?;
     setup::packages()?;
-    dist::run(Dist::QUICK)?;
+    dist::make(Dist::QUICK)?;
     let postgres = postgres()?;
     // As all tests are built, so that nothing is built twice.
     let test = ["test", "--locked", "--workspace", "--test", "compose"];

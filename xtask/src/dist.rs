@@ -12,8 +12,9 @@
 //!   share/doc/vmpool
 //!   share/vmpool                                          the examples of deploy/, the pool file's schema
 //! ```
-//! It is unpacked over `/usr/local` or any other folder. The same commit makes
-//! the same archive, byte for byte.
+//! It is unpacked over `/usr`, where its unit looks for it, or over any other
+//! folder. The same commit makes the same archive, byte for byte. Nothing is
+//! given out that was not installed and upgraded: runner-bin/tests/archive.
 
 mod materials;
 
@@ -24,7 +25,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::agent::{self, Agent};
-use crate::parts::{self, command, target, workspace};
+use crate::parts::{self, cargo_command, command, target, workspace};
 use crate::programs::{AMD64, KINDS, Kind, Program};
 
 /// The shells, and where each looks for its completions.
@@ -95,8 +96,15 @@ fn name(kind: Kind) -> String {
     format!("vmpool-{}-{}", env!("CARGO_PKG_VERSION"), kind.name)
 }
 
-/// Builds all, and puts it into archives.
+/// Makes the archives, and tries that of this machine's kind.
 pub(crate) fn run(dist: Dist) -> Result<()> {
+    make(dist)?;
+    let test = ["test", "--locked", "--workspace", "--test", "archive"];
+    parts::run(cargo_command(&test).env("VMPOOL_TEST_DIST", dist.archive(AMD64)))
+}
+
+/// Builds all, and puts it into archives.
+pub(crate) fn make(dist: Dist) -> Result<()> {
     agent::build(dist.agent(), &KINDS)?;
     for kind in dist.kinds() {
         Program::Runner.build(dist.profile(), *kind)?;

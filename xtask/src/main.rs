@@ -39,7 +39,7 @@ enum Chore {
     Boot,
     /// Build the container image, and run the Compose file with it.
     Compose,
-    /// Make what is given to users: archives, their bill of materials and checksums.
+    /// Make what is given to users: archives, their bill of materials and checksums. Tries them.
     Dist(dist::Dist),
     /// Measure, and write the table of docs/benchmarks.md.
     Figures,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::parts::{self, cargo, command};
+use crate::parts::{self, cargo, cargo_command, command};
 
 /// Programs that tests call, and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 13] = [
@@ -141,16 +141,14 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
 pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
     let root = parts::target().join("tools");
     let tool = root.join("bin").join(name);
-    let said = Command::new(&tool)
-        .arg("--version")
-        .stderr(Stdio::null())
-        .output();
-    if said.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(version)) {
-        return Ok(tool);
-    }
     let root = root
         .to_str()
         .context("the target folder's path is not UTF-8")?;
+    // Not every tool says its own version when it is asked.
+    let there = parts::said(&mut cargo_command(&["install", "--list", "--root", root]))?;
+    if there.contains(&format!("{name} v{version}:")) && tool.exists() {
+        return Ok(tool);
+    }
     cargo(&[
         "install",
         "--locked",

@@ -23,7 +23,7 @@ pub(super) fn write(folder: &Path) -> Result<()> {
         let manifest = workspace().join(package).join("Cargo.toml");
         let mut sbom = command(&tool.to_string_lossy(), &["cyclonedx", "--format", "json"]);
         sbom.arg("--manifest-path").arg(&manifest);
-        sbom.args(["--describe", "crate", "--spec-version", "1.5"]);
+        sbom.args(["--spec-version", "1.5", "--no-build-deps"]);
         sbom.args(["--override-filename", program]);
         // The same commit gives the same file.
         sbom.env("SOURCE_DATE_EPOCH", made.trim());
