@@ -163,10 +163,18 @@ fn fill(tree: &Path, dist: Dist, kind: Kind) -> Result<()> {
     Ok(())
 }
 
+/// When the commit was made, in seconds since 1970: the time of all that is
+/// given out. It is 0 where the sources are in no repository, and what
+/// `SOURCE_DATE_EPOCH` says where that is set.
+fn made() -> String {
+    let git = || parts::said(&mut command("git", &["log", "-1", "--format=%ct"]));
+    let said = std::env::var("SOURCE_DATE_EPOCH").or_else(|_| git());
+    said.map_or_else(|_| "0".to_owned(), |said| said.trim().to_owned())
+}
+
 /// The tree as one file, which depends on nothing but the commit.
 fn archive(folder: &Path, kind: Kind) -> Result<()> {
-    let made = parts::said(&mut command("git", &["log", "-1", "--format=%ct"]))?;
-    let mtime = format!("--mtime=@{}", made.trim());
+    let mtime = format!("--mtime=@{}", made());
     let file = format!("{}.tar.gz", name(kind));
     let owner = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner"];
     let mut tar = command("tar", &["--create", "--use-compress-program", "gzip -9n"]);

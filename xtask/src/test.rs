@@ -4,6 +4,8 @@ use anyhow::Result;
 
 use crate::agent::{self, Agent};
 use crate::boot;
+use crate::compose;
+use crate::dist::{self, Dist};
 use crate::fuzz::{self, Fuzz};
 use crate::moto;
 use crate::parts::{self, Parts, cargo, cargo_command, command};
@@ -46,6 +48,8 @@ fn all(parts: &mut Parts) -> Result<()> {
     parts.run("tests", || cargo(&["test", "--workspace", "--locked"]))?;
     parts.run("moto", moto::run)?;
     parts.run("static agents", static_agents)?;
+    parts.run("archives", || dist::run(Dist::QUICK))?;
+    parts.run("containers", compose::run)?;
     parts.run("boot image", || boot::image().map(drop))?;
     parts.run("booted machines", boot::run)?;
     parts.run("fuzzing", || fuzz::run(&Fuzz::BRIEFLY))?;

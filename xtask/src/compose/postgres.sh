@@ -13,6 +13,8 @@ share=/usr/share/postgresql/$(basename "$lib")
 rm -rf "$root"
 mkdir -p "$root/bin" "$root/etc" "$root/tmp" "$root/run/postgresql" "$root/var/lib/postgresql/data"
 chmod 1777 "$root/tmp" "$root/run/postgresql"
+# Debian's server, and all who look for it, have its socket below /var/run.
+ln -s /run "$root/var/run"
 # PostgreSQL was built for the time zones of the system.
 cp --recursive --parents "$lib" "$share" /usr/share/zoneinfo "$root"
 find "$bin" "$lib/lib" -type f \( -perm -u+x -o -name '*.so' \) -exec ldd {} + 2>/dev/null |
@@ -43,7 +45,7 @@ if [ ! -e "$data/PG_VERSION" ]; then
     createdb --username "$POSTGRES_USER" "$POSTGRES_DB"
     pg_ctl --pgdata "$data" --mode fast --wait stop
 fi
-exec postgres -D "$data" -c 'listen_addresses=*' -c unix_socket_directories=/run/postgresql
+exec postgres -D "$data" -c 'listen_addresses=*'
 END
 chmod 755 "$root/bin/entrypoint"
 echo "PATH=$bin:/bin" > "$1/path"

@@ -18,7 +18,6 @@ const PROGRAMS: [(&str, &str); 2] = [("runner-bin", "vmpool"), ("lite-engine", "
 /// Writes one file for each program into `folder`.
 pub(super) fn write(folder: &Path) -> Result<()> {
     let tool = setup::cargo_tool(TOOL.0, TOOL.1)?;
-    let made = parts::said(&mut command("git", &["log", "-1", "--format=%ct"]))?;
     for (package, program) in PROGRAMS {
         let manifest = workspace().join(package).join("Cargo.toml");
         let mut sbom = command(&tool.to_string_lossy(), &["cyclonedx", "--format", "json"]);
@@ -26,7 +25,7 @@ pub(super) fn write(folder: &Path) -> Result<()> {
         sbom.args(["--spec-version", "1.5", "--no-build-deps"]);
         sbom.args(["--override-filename", program]);
         // The same commit gives the same file.
-        sbom.env("SOURCE_DATE_EPOCH", made.trim());
+        sbom.env("SOURCE_DATE_EPOCH", super::made());
         parts::run(&mut sbom)?;
         put_away(package, program, folder)?;
     }
