@@ -11,6 +11,8 @@ use clap::{Parser, ValueEnum};
 use fake_ec2::{
     AgentGuest, Catalog, Clock, Config, FakeEc2, Hollow, Machines, Processes, Span, Timing,
 };
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -144,9 +146,12 @@ async fn main() -> anyhow::Result<()> {
         std::fs::write(file, fake.url())
             .with_context(|| format!("write the address to {}", file.display()))?;
     }
-    tokio::signal::ctrl_c()
-        .await
-        .context("wait for an interrupt")?;
+    let mut terminated = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    tokio::select! {
+        interrupted = ctrl_c() => interrupted.context("wait for an interrupt")?,
+        _ = terminated.recv() => {}
+    }
+    // Its instances' processes end with it.
     fake.stop().await;
     Ok(())
 }

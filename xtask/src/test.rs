@@ -37,6 +37,13 @@ fn all(parts: &mut Parts) -> Result<()> {
             "warnings",
         ])
     })?;
+    // Those that are run by other chores are not among all targets.
+    parts.run("lints of other tests", || {
+        let others = ["archive", "boot", "compose"].map(|test| ["--test", test]);
+        let args = ["clippy", "--workspace", "--locked"];
+        let denied = ["--", "-D", "warnings"];
+        cargo(&[&args[..], others.as_flattened(), &denied[..]].concat())
+    })?;
     parts.run("docs", || {
         let args = ["doc", "--workspace", "--no-deps", "--locked"];
         parts::run(cargo_command(&args).env("RUSTDOCFLAGS", "-D warnings"))
