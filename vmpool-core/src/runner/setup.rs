@@ -1,7 +1,8 @@
 //! Setup: a machine for a stage, prepared.
 //!
 //! ```text
-//! acquire ─► claimed (durable) ─► preparing (durable) ─► the agent prepares ─► prepared (durable) ─► lease
+//! acquire ─► claimed (durable) ─┬─► the agent prepares ──┬─► prepared (durable) ─► lease
+//!                               └─► preparing (durable) ─┘
 //! ```
 //!
 //! Each part may be repeated, by the same caller or another, in this runner or
@@ -115,16 +116,15 @@ impl Reign {
         setup: &StageSetup,
     ) -> Result<(), RunnerError> {
         let stage = &entry.id;
-        self.note(entry, StageEvent::Prepare).await?;
-        let sent = Instant::now();
+        // The agent's stage rests on the claim, which is durable: that its setup
+        // is sent is written down beside, so that nobody waits for a commit more.
+        let noted = self.note(entry, StageEvent::Prepare);
+        let done = async { Ok(self.prepare_there(lease, setup).await) };
         let error = tokio::select! {
             biased;
             why = entry.ended() => return Err(entry.is_over(&why)),
-            done = self.prepare_there(lease, setup) => match done {
-                Ok(()) => {
-                    self.measures.prepared(sent.elapsed());
-                    return self.note(entry, StageEvent::Prepared).await;
-                }
+            both = async { tokio::try_join!(noted, done) } => match both?.1 {
+                Ok(()) => return self.note(entry, StageEvent::Prepared).await,
                 Err(error) => error,
             },
         };
@@ -148,11 +148,17 @@ impl Reign {
     /// Whether a machine is lost is the pool's to say: until then one that does
     /// not answer is asked again.
     async fn prepare_there(&self, lease: &Lease, setup: &StageSetup) -> Result<(), ExecutorError> {
+        let begun = Instant::now();
         loop {
             self.connected(lease).await;
             match self.parts.executor.prepare(lease, setup).await {
                 Err(ExecutorError::MachineLost { .. }) => tokio::time::sleep(PAUSE).await,
-                done => return done,
+                done => {
+                    if done.is_ok() {
+                        self.measures.prepared(begun.elapsed());
+                    }
+                    return done;
+                }
             }
         }
     }
