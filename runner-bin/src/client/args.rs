@@ -1,10 +1,11 @@
-//! The options that say whom to ask.
+//! The options that say whom to ask, and who says what to it.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
 use super::keys::KeyArgs;
+use super::whoami;
 
 /// Shown below the options of every command that has them.
 pub(crate) const RULE: &str = "\
@@ -51,4 +52,28 @@ pub(crate) struct SourceArgs {
 
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
+}
+
+/// What a person gives with a word that stays until it is taken back.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Word {
+    /// Why: told to whoever asks
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) why: String,
+
+    /// Who says so [default: your user name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: Option<String>,
+}
+
+impl Word {
+    /// Who says so.
+    pub(crate) fn by(&self) -> String {
+        self.by.clone().unwrap_or_else(whoami)
+    }
 }

@@ -16,7 +16,7 @@ use anyhow::anyhow;
 use tokio::time::timeout;
 use vmpool_proto::v1::{ExplainResponse, StagesResponse, StatusResponse};
 
-pub(crate) use self::args::{RULE, RunnerArgs, SourceArgs};
+pub(crate) use self::args::{RULE, RunnerArgs, SourceArgs, Word};
 use self::journal::JournalSource;
 pub(crate) use self::journal::LedgerOfJournal;
 pub(crate) use self::keys::KeyArgs;

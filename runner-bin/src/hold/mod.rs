@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use vmpool_proto::v1::{HoldRequest, HoldResponse, MachineHold, ReleaseHoldRequest};
 
-use crate::client::{RunnerArgs, whoami};
+use crate::client::{RunnerArgs, Word};
 use crate::exit::{Exit, Stopped};
 use crate::out::say;
 use crate::screen::{human, printable, when};
@@ -37,18 +37,8 @@ pub(crate) struct HoldArgs {
     #[arg(long, conflicts_with_all = ["lasts", "why", "by", "json"])]
     pub(crate) release: bool,
 
-    /// Why: shown to whoever asks for the pool
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) why: String,
-
-    /// Who says so [default: your user name]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) by: Option<String>,
+    #[command(flatten)]
+    pub(crate) word: Word,
 
     /// Print one JSON object
     #[arg(long)]
@@ -75,8 +65,8 @@ pub(crate) async fn hold(args: &HoldArgs) -> Result<Exit, Stopped> {
     let request = HoldRequest {
         stage_id: args.stage.clone(),
         lasts_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
-        by: args.by.clone().unwrap_or_else(whoami),
-        why: args.why.clone(),
+        by: args.word.by(),
+        why: args.word.why.clone(),
     };
     let held = runner.hold(request).await?;
     say(if args.json {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::client::{RULE, RunnerArgs, SourceArgs};
+use crate::client::{RULE, RunnerArgs, SourceArgs, Word};
 
 const LS: &str = "\
 Examples:
@@ -76,7 +76,7 @@ pub(crate) enum PoolCommand {
     /// why, and goes to another pool where one is named. Nothing is ordered. It lasts until `vmpool
     /// pool fill`, also when the runner restarts or another takes the pool.
     #[command(after_help = CORDON)]
-    Cordon(WordArgs),
+    Cordon(CordonArgs),
     /// Have a pool take no new stages, and end the machines that no stage has
     ///
     /// As cordon; besides, ready machines are ended now, and the others when their stages are over.
@@ -90,22 +90,12 @@ pub(crate) enum PoolCommand {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct WordArgs {
+pub(crate) struct CordonArgs {
     /// The pool
     pub(crate) pool: String,
 
-    /// Why: told to whoever is refused
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) why: String,
-
-    /// Who says so [default: your user name]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) by: Option<String>,
+    #[command(flatten)]
+    pub(crate) word: Word,
 
     /// Print the pool as JSON
     #[arg(long)]
@@ -118,7 +108,7 @@ pub(crate) struct WordArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
     #[command(flatten)]
-    pub(crate) word: WordArgs,
+    pub(crate) cordon: CordonArgs,
 
     /// Wait until its last machine is gone, at most so long, like 90s, 10m or 2h
     #[arg(long, value_name = "DURATION", value_parser = vmpool_pipeline::parse_duration)]

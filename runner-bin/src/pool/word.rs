@@ -6,9 +6,9 @@ use anyhow::anyhow;
 use tokio::time::{Instant, sleep};
 use vmpool_proto::v1::{CordonRequest, FillRequest, Pool};
 
-use super::args::{DrainArgs, FillArgs, WordArgs};
+use super::args::{CordonArgs, DrainArgs, FillArgs};
 use super::ls::machines;
-use crate::client::{RunnerSource, whoami};
+use crate::client::RunnerSource;
 use crate::exit::{Exit, OrExit as _, Stopped};
 use crate::out::say;
 use crate::screen::{human, printable};
@@ -17,7 +17,7 @@ use crate::told;
 /// Between two looks at what a drained pool still has.
 const LOOK: Duration = Duration::from_millis(500);
 
-pub(super) async fn cordon(args: &WordArgs) -> Result<Exit, Stopped> {
+pub(super) async fn cordon(args: &CordonArgs) -> Result<Exit, Stopped> {
     let runner = args.runner.open().await?;
     let pool = runner.cordon(word(args, false)).await?;
     tell(&pool, args.json)?;
@@ -25,12 +25,12 @@ pub(super) async fn cordon(args: &WordArgs) -> Result<Exit, Stopped> {
 }
 
 pub(super) async fn drain(args: &DrainArgs) -> Result<Exit, Stopped> {
-    let runner = args.word.runner.open().await?;
-    let mut pool = runner.cordon(word(&args.word, true)).await?;
+    let runner = args.cordon.runner.open().await?;
+    let mut pool = runner.cordon(word(&args.cordon, true)).await?;
     if let Some(patience) = args.wait {
         pool = emptied(&runner, pool, patience).await?;
     }
-    tell(&pool, args.word.json)?;
+    tell(&pool, args.cordon.json)?;
     Ok(Exit::Success)
 }
 
@@ -43,12 +43,12 @@ pub(super) async fn fill(args: &FillArgs) -> Result<Exit, Stopped> {
     Ok(Exit::Success)
 }
 
-fn word(args: &WordArgs, drains: bool) -> CordonRequest {
+fn word(args: &CordonArgs, drains: bool) -> CordonRequest {
     CordonRequest {
         pool: args.pool.clone(),
         drains,
-        by: args.by.clone().unwrap_or_else(whoami),
-        why: args.why.clone(),
+        by: args.word.by(),
+        why: args.word.why.clone(),
     }
 }
 
