@@ -22,7 +22,7 @@ use vmpool_core::account::{Account, Answer, CallKind, Priority};
 use vmpool_core::{Clock, MachineId, Timestamp};
 
 use crate::bundle::CaBundle;
-use crate::prices::Prices;
+use crate::prices::{Price, Prices};
 
 /// A call that takes longer is made again by whoever needs it.
 const CALL: Duration = Duration::from_secs(30);
@@ -51,7 +51,15 @@ struct Inner {
     reaps_at: AtomicU64,
     prices: Prices,
     /// Where machines are: what launches and listings said.
-    zones: Mutex<HashMap<MachineId, Arc<str>>>,
+    seats: Mutex<HashMap<MachineId, Seat>>,
+}
+
+/// Where a machine is.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) zone: Arc<str>,
+    /// Its type, where it is paid for by the spot market.
+    pub(crate) spot: Option<Arc<str>>,
 }
 
 impl Ec2Account {
@@ -65,7 +73,7 @@ impl Ec2Account {
             clock,
             reaps_at: AtomicU64::new(0),
             prices: Prices::default(),
-            zones: Mutex::default(),
+            seats: Mutex::default(),
         }))
     }
 
@@ -96,20 +104,30 @@ impl Ec2Account {
 
     /// The zone of a machine, if a launch or a listing has told it.
     pub(crate) fn zone(&self, machine: &MachineId) -> Option<Arc<str>> {
-        self.0.zones.lock().get(machine).cloned()
+        let seats = self.0.seats.lock();
+        seats.get(machine).map(|seat| seat.zone.clone())
+    }
+
+    /// What a machine costs at this moment, if it is paid for by the spot market
+    /// and that market's prices are read.
+    pub(crate) fn price(&self, machine: &MachineId) -> Option<Price> {
+        let seats = self.0.seats.lock();
+        let seat = seats.get(machine)?;
+        let prices = self.0.prices.at(self.0.clock.now()).ok()?;
+        prices.at(seat.spot.as_deref()?, &seat.zone)
     }
 
     /// These machines are there; a complete listing forgets all others.
     pub(crate) fn are_in(
         &self,
-        machines: impl Iterator<Item = (MachineId, Arc<str>)>,
+        machines: impl Iterator<Item = (MachineId, Seat)>,
         all_there_are: bool,
     ) {
-        let mut zones = self.0.zones.lock();
+        let mut seats = self.0.seats.lock();
         if all_there_are {
-            zones.clear();
+            seats.clear();
         }
-        zones.extend(machines);
+        seats.extend(machines);
     }
 
     pub(crate) fn clock(&self) -> &Clock {

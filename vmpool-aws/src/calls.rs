@@ -1,10 +1,10 @@
 //! What several calls have in common.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use aws_sdk_ec2::types::Instance;
+use aws_sdk_ec2::types::{Instance, InstanceLifecycleType};
 
+use crate::account::Seat;
 use crate::template::Reach;
 
 /// A number as EC2 takes it.
@@ -12,10 +12,15 @@ pub(crate) fn whole(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// The zone of an instance.
-pub(crate) fn zone_of(instance: &Instance) -> Option<Arc<str>> {
+/// Where an instance is.
+pub(crate) fn seat_of(instance: &Instance) -> Option<Seat> {
     let zone = instance.placement()?.availability_zone()?;
-    Some(zone.into())
+    let is_spot = instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot);
+    let machine_type = instance.instance_type().filter(|_| is_spot);
+    Some(Seat {
+        zone: zone.into(),
+        spot: machine_type.map(|kind| kind.as_str().into()),
+    })
 }
 
 /// Where an instance's agent is dialled, once EC2 knows.

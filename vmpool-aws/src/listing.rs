@@ -4,7 +4,7 @@ use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName, Reservation};
 use vmpool_core::{Listed, ListedState, Listing, Owner, ProviderError};
 
 use crate::account::Ec2Account;
-use crate::calls::{address_of, zone_of};
+use crate::calls::{address_of, seat_of};
 use crate::failure::failed;
 use crate::tags;
 use crate::template::Network;
@@ -42,7 +42,7 @@ pub(crate) async fn list(
         complete: true,
         machines: Vec::new(),
     };
-    let mut zones = Vec::new();
+    let mut seats = Vec::new();
     let mut first = true;
     while let Some(page) = pages.next().await {
         let page = match page {
@@ -61,12 +61,12 @@ pub(crate) async fn list(
         let instances = page.reservations().iter().flat_map(Reservation::instances);
         let machines = instances.filter_map(|instance| {
             let machine = listed(instance, network)?;
-            zones.extend(zone_of(instance).map(|zone| (machine.id.clone(), zone)));
+            seats.extend(seat_of(instance).map(|seat| (machine.id.clone(), seat)));
             Some(machine)
         });
         listing.machines.extend(machines);
     }
-    account.are_in(zones.into_iter(), listing.complete);
+    account.are_in(seats.into_iter(), listing.complete);
     Ok(listing)
 }
 

@@ -45,6 +45,13 @@ const PRODUCT: &str = "Linux/UNIX";
 #[serde(transparent)]
 pub struct Price(f64);
 
+impl Price {
+    /// The number.
+    pub(crate) fn dollars(self) -> f64 {
+        self.0
+    }
+}
+
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "${:.4}/h", self.0)
@@ -66,11 +73,16 @@ pub struct Table(BTreeMap<String, BTreeMap<String, Price>>);
 impl Table {
     /// The price of a type in a zone; the lowest of all zones where EC2 picks one.
     pub fn of(&self, machine_type: &str, zone: &Zone) -> Option<Price> {
-        let zones = self.0.get(machine_type)?;
         if !zone.name.is_empty() {
-            return zones.get(&zone.name).copied();
+            return self.at(machine_type, &zone.name);
         }
+        let zones = self.0.get(machine_type)?;
         zones.values().copied().min_by(|a, b| a.0.total_cmp(&b.0))
+    }
+
+    /// The price of a type in the zone of this name.
+    pub(crate) fn at(&self, machine_type: &str, zone: &str) -> Option<Price> {
+        self.0.get(machine_type)?.get(zone).copied()
     }
 
     fn add(&mut self, told: &SpotPrice) {

@@ -11,6 +11,7 @@ use vmpool_core::{
 };
 
 use crate::account::Ec2Account;
+use crate::prices::Price;
 use crate::request::Request;
 use crate::template::Template;
 use crate::{fleet, launch, listing, sleep, tags, terminate};
@@ -108,6 +109,10 @@ impl Provider for Ec2Provider {
 
     fn zone(&self, id: &MachineId) -> Option<Arc<str>> {
         self.account.zone(id)
+    }
+
+    fn dollars_an_hour(&self, id: &MachineId) -> Option<f64> {
+        self.account.price(id).map(Price::dollars)
     }
 
     async fn suspend(&self, id: &MachineId) -> Result<(), ProviderError> {

@@ -1,7 +1,5 @@
 //! RunInstances: a launch that has one place.
 
-use std::sync::Arc;
-
 use aws_sdk_ec2::operation::run_instances::RunInstancesOutput;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, HibernationOptionsRequest, HttpTokensState,
@@ -12,8 +10,8 @@ use aws_sdk_ec2::types::{
 };
 use vmpool_core::{ErrorKind, LaunchOutcome, Launched, MachineId, Market, ProviderError};
 
-use crate::account::Ec2Account;
-use crate::calls::{address_of, whole, zone_of};
+use crate::account::{Ec2Account, Seat};
+use crate::calls::{address_of, seat_of, whole};
 use crate::failure::{Said, failed, had_no_effect, not_launched};
 use crate::request::{Offer, Request};
 use crate::tags::specifications;
@@ -63,7 +61,7 @@ pub(crate) async fn run(account: &Ec2Account, request: &Request, offer: &Offer) 
         .await;
     match sent {
         Ok(answer) => {
-            account.are_in(zones(&answer), false);
+            account.are_in(seats(&answer), false);
             answered(request, offer, &answer)
         }
         Err(error) => {
@@ -74,9 +72,9 @@ pub(crate) async fn run(account: &Ec2Account, request: &Request, offer: &Offer) 
 }
 
 /// Where the machines are: known from now on, not only from the next listing.
-fn zones(answer: &RunInstancesOutput) -> impl Iterator<Item = (MachineId, Arc<str>)> {
+fn seats(answer: &RunInstancesOutput) -> impl Iterator<Item = (MachineId, Seat)> {
     let instances = answer.instances().iter();
-    instances.filter_map(|instance| Some((instance.instance_id()?.into(), zone_of(instance)?)))
+    instances.filter_map(|instance| Some((instance.instance_id()?.into(), seat_of(instance)?)))
 }
 
 /// EC2 may launch fewer than it was asked for, and then has no more there.

@@ -89,6 +89,13 @@ pub trait Provider: Send + Sync + 'static {
         None
     }
 
+    /// What a machine costs at this moment, in US dollars an hour, as far as the
+    /// provider was told before: no call is made. `None`: not known.
+    fn dollars_an_hour(&self, id: &MachineId) -> Option<f64> {
+        let _ = id;
+        None
+    }
+
     /// Puts a machine to sleep. Called only where [`Capabilities::suspend`] is true.
     ///
     /// # Errors

@@ -80,7 +80,8 @@ pub(crate) async fn hold(args: &HoldArgs) -> Result<Exit, Stopped> {
 fn text(stage: &str, held: &HoldResponse) -> String {
     let (id, pool) = (printable(&held.machine_id), printable(&held.pool));
     let hold = held.hold.clone().unwrap_or_default();
-    let lasts = human(Duration::from_millis(hold.lasts_ms));
+    let span = Duration::from_millis(hold.lasts_ms);
+    let (lasts, hours) = (human(span), span.as_secs_f64() / 3600.0);
     let mut out = match hold {
         MachineHold {
             until_unix_ms: 0, ..
@@ -90,10 +91,13 @@ fn text(stage: &str, held: &HoldResponse) -> String {
             format!("machine {id} of stage {stage} is kept until {until}\n")
         }
     };
+    let price = match held.dollars_an_hour {
+        Some(price) => format!("at ${price:.4} an hour now, ${:.2}", price * hours),
+        None => "at a price that is not known here".to_owned(),
+    };
     let _ = writeln!(
         out,
-        "it costs {lasts} of a machine, at a price that is not known here, and one slot of pool \
-         {pool} for as long"
+        "it costs {lasts} of a machine, {price}, and one slot of pool {pool} for as long"
     );
     let address = printable(&held.address);
     let _ = match (id.starts_with("i-"), address.is_empty()) {
@@ -130,6 +134,15 @@ mod tests {
         reach it at 10.0.0.7, or by: aws ssm start-session --target i-07
         end it sooner by: vmpool hold 17 --release
         ");
+        held.dollars_an_hour = Some(0.0301);
+        assert_eq!(
+            text("17", &held).lines().nth(1),
+            Some(
+                "it costs 2 h 00 m of a machine, at $0.0301 an hour now, $0.06, and one slot of \
+                 pool linux for as long"
+            )
+        );
+        held.dollars_an_hour = None;
         held.machine_id = "local-07".to_owned();
         held.address = "127.0.0.1".to_owned();
         held.hold.get_or_insert_default().until_unix_ms = 1_800_000_000_000;

@@ -83,7 +83,7 @@ fn hold(hold: &Hold) -> v1::MachineHold {
 }
 
 /// A machine that is held, or will be.
-pub(crate) fn held(row: &MachineRow) -> v1::HoldResponse {
+pub(crate) fn held(row: &MachineRow, dollars_an_hour: Option<f64>) -> v1::HoldResponse {
     v1::HoldResponse {
         machine_id: row.id().to_string(),
         pool: row.machine.pool.to_string(),
@@ -94,6 +94,7 @@ pub(crate) fn held(row: &MachineRow) -> v1::HoldResponse {
             .map(|address| address.ip().to_string())
             .unwrap_or_default(),
         expires_at_unix_ms: row.expires_at.0,
+        dollars_an_hour,
     }
 }
 

@@ -1,12 +1,9 @@
 //! One request of a caller: what it asks a runner for, and what the runner says.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use axum::extract::Query;
 use bytes::Bytes;
-use http::{StatusCode, Uri};
-use serde::Serialize;
+use http::StatusCode;
 use vmpool_agent::Authority;
 use vmpool_core::journal::{Holder, JournalError};
 use vmpool_core::pool::{AcquireError, AttachError, NoteError};
@@ -85,11 +82,6 @@ pub(crate) struct Elsewhere {
     pub(crate) holder: Option<Holder>,
 }
 
-#[derive(Serialize)]
-struct Owned {
-    owner: bool,
-}
-
 impl Call {
     /// What the request asks for.
     ///
@@ -97,7 +89,10 @@ impl Call {
     /// The answer to a request that can't be carried out.
     pub(crate) fn read(request: &Request) -> Result<Self, Answer> {
         match request.path.as_str() {
-            "/pool_owner" => pool_owner(&request.query),
+            "/pool_owner" => {
+                let (pool, stage) = wire::pool_owner(&request.query)?;
+                Ok(Self::PoolOwner { pool, stage })
+            }
             "/setup" => {
                 let mut setup = SetupVm::read(&request.body)?;
                 if let Some(turn) = Turn::read(&request.query) {
@@ -109,7 +104,7 @@ impl Call {
             "/suspend" => Err(SuspendVm::read(&request.body)),
             "/destroy" => DestroyVm::read(&request.body).map(|stage| Self::Destroy { stage }),
             path if path.starts_with(operate::PATHS) => Operation::read(request).map(Self::Operate),
-            path => match Ask::read(path, &request.body) {
+            path => match Ask::read(path, &request.query, &request.body) {
                 Some(ask) => ask.map(|ask| Self::Builds(Box::new(ask))),
                 None => Err(Answer::malformed(
                     StatusCode::NOT_FOUND,
@@ -217,25 +212,6 @@ impl Call {
     }
 }
 
-fn pool_owner(query: &str) -> Result<Call, Answer> {
-    let malformed = |error: String| Answer::malformed(StatusCode::BAD_REQUEST, &error);
-    let fields =
-        fields(query).ok_or_else(|| malformed("the URL's parameters can't be read".to_owned()))?;
-    let field = |name: &str| fields.get(name).filter(|value| !value.is_empty());
-    let pool = field("pool")
-        .ok_or_else(|| malformed("mandatory URL parameter 'pool' is missing".to_owned()))?;
-    let pool = PoolName::parse(pool).map_err(|error| malformed(format!("pool: {error}")))?;
-    let stage = field("stageId").map(|id| StageId::parse(id)).transpose();
-    let stage = stage.map_err(|error| malformed(format!("stageId: {error}")))?;
-    Ok(Call::PoolOwner { pool, stage })
-}
-
-pub(super) fn fields(query: &str) -> Option<BTreeMap<String, String>> {
-    let uri: Uri = format!("/?{query}").parse().ok()?;
-    let Query(fields) = Query::try_from_uri(&uri).ok()?;
-    Some(fields)
-}
-
 /// Every runner of the deployment answers for all of its pools: what is
 /// another's is passed on.
 async fn owns(
@@ -261,7 +237,7 @@ async fn owns(
         tracing::warn!(%pool, %error, "whose a pool or a stage is can't be told");
         false
     });
-    Answer::json(&Owned { owner })
+    Answer::json(&wire::Owned { owner })
 }
 
 /// How a step ended, with what it has returned.

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use vmpool_core::PoolName;
 use vmpool_pipeline::Wanted;
 
-use super::call::{Call, Request, fields};
+use super::call::{Call, Request};
 use super::desk::Desk;
-use super::wire::{Answer, MeantSetup};
+use super::wire::{Answer, MeantSetup, fields};
 
 /// All turns together, where no pool says how long its requests wait.
 const USUAL: Duration = Duration::from_mins(10);

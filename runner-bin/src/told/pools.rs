@@ -114,6 +114,8 @@ pub(crate) struct Held {
     pub(crate) address: Option<String>,
     /// The machine is not there longer.
     pub(crate) expires_at_unix_ms: u64,
+    /// What it costs at this moment, in US dollars. None: not known.
+    pub(crate) dollars_an_hour: Option<f64>,
 }
 
 /// A request that waits.
@@ -214,6 +216,7 @@ impl From<&v1::HoldResponse> for Held {
             hold: held.hold.as_ref().map(Hold::from),
             address: or_null(&held.address),
             expires_at_unix_ms: held.expires_at_unix_ms,
+            dollars_an_hour: held.dollars_an_hour,
         }
     }
 }

@@ -5,6 +5,7 @@ mod client;
 mod conformance;
 mod errors;
 mod examples;
+mod fallback;
 #[expect(dead_code, reason = "these tests need only some of it")]
 #[path = "../site/fleet.rs"]
 mod fleet;

@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "these tests need only some of it")]
 #[path = "../site/fleet.rs"]
 mod fleet;
+mod hold;
 mod http;
 mod logs;
 mod pools;

@@ -70,6 +70,10 @@ async fn the_cheapest_place_comes_first_and_the_evidence_names_its_price() {
     let outcome = launched(&provider, "o", 1).await;
     assert_eq!(outcome.machines.len(), 1, "{outcome:?}");
     assert_eq!(places(&site), ["m5.large in us-east-1b"]);
+    // Who keeps it is told what it costs, once a listing has shown it.
+    provider.list(&"ci".into()).await.expect("a listing");
+    let price = provider.dollars_an_hour(&outcome.machines[0].id);
+    assert_eq!(price, Some(0.009));
 
     let text = evidence(&site, &provider).await;
     let order = "launch 1 m5.large in us-east-1b (spot) at $0.0090/h or \

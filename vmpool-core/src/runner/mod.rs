@@ -393,6 +393,15 @@ impl Runner {
         source.provider.zone(machine)
     }
 
+    /// What a machine of a pool that this runner was given costs at this moment,
+    /// in US dollars an hour, if its provider knows without asking.
+    pub fn dollars_an_hour(&self, pool: &PoolName, machine: &MachineId) -> Option<f64> {
+        let given = self.shared.given.read();
+        let given = given.iter().find(|given| given.name == *pool)?;
+        let source = given.source.borrow();
+        source.provider.dollars_an_hour(machine)
+    }
+
     /// Who owns a pool, as this runner knows it.
     pub fn owner(&self, pool: &PoolName) -> PoolOwner {
         self.shared.owner(pool)

@@ -17,6 +17,7 @@ macro_rules! json {
     )*) => {$(
         $(#[$about])*
         #[derive(Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         #[serde(default)]
         pub struct $name {
             $(

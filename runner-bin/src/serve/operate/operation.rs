@@ -262,7 +262,10 @@ impl Operation {
                 why,
             } => {
                 let held = runner.hold(stage, *lasts, by, why).await;
-                held.map(|row| messages::held(&row).encode_to_vec())
+                held.map(|row| {
+                    let price = runner.dollars_an_hour(&row.machine.pool, row.id());
+                    messages::held(&row, price).encode_to_vec()
+                })
             }
             Self::ReleaseHold { stage } => {
                 tracing::info!(%stage, "its machine is not held any more");

@@ -6,6 +6,7 @@
 //! connection: the next one listens at the same address. Streams end then, and
 //! go on there from the offset that was reached.
 
+mod incumbent;
 mod log;
 mod openapi;
 mod pools;

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 
-use super::{log, pools, stages};
+use super::{incumbent, log, pools, stages};
 
 /// The document.
 #[derive(OpenApi)]
@@ -16,6 +16,14 @@ use super::{log, pools, stages};
         license(name = "MIT OR Apache-2.0"),
     ),
     paths(
+        incumbent::pool_owner,
+        incumbent::setup,
+        incumbent::step,
+        incumbent::destroy,
+        incumbent::suspend,
+        incumbent::healthz,
+        incumbent::readyz,
+        incumbent::metrics,
         pools::all,
         pools::one,
         pools::cordon,

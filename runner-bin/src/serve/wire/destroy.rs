@@ -1,13 +1,14 @@
 //! `POST /destroy`: the end of a stage.
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 use vmpool_core::StageId;
 
 use super::Answer;
 use super::decode::decode;
 
 /// What is read of the body; the rest says nothing that the stage's id does not.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default)]
 pub(crate) struct DestroyVm {
     id: String,

@@ -9,6 +9,7 @@ mod answer;
 mod decode;
 mod destroy;
 mod logs;
+mod pool_owner;
 mod setup;
 mod step;
 mod suspend;
@@ -16,7 +17,8 @@ mod suspend;
 pub(super) use answer::Answer;
 pub(super) use destroy::DestroyVm;
 pub(crate) use logs::LogTarget;
-pub(super) use setup::{CompatKeys, MeantSetup, SetupVm, set_up};
+pub(super) use pool_owner::{Owned, fields, pool_owner};
+pub(super) use setup::{CompatKeys, MeantSetup, SetUp, SetupVm, set_up};
 pub(super) use step::{ExecuteVm, MeantStep, failed, outcome};
 pub(super) use suspend::SuspendVm;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use vmpool_agent::ThrowAway;
 use vmpool_core::runner::SetupRequest;
 use vmpool_core::{Lease, PoolName, Secret, StageFile, StageId, StageSetup};
@@ -46,7 +47,7 @@ pub(crate) struct MeantSetup {
 }
 
 /// What is read of the body.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 pub(crate) struct SetupVm {
     id: String,
@@ -63,33 +64,33 @@ pub(crate) struct SetupVm {
     setup_request: Setup,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Context {
     account_id: String,
     is_free_account: bool,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Storage {
     boot_disk_size: String,
 }
 
 /// A machine that a stage had before, to be woken for it.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct InstanceId {
     id: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Egress {
     proxy_url: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Setup {
     envs: BTreeMap<String, String>,
@@ -102,13 +103,13 @@ struct Setup {
     timeout: u64,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Image {
     image_name: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct File {
     path: String,
@@ -282,10 +283,12 @@ impl Setup {
 }
 
 /// The answer to a setup.
-#[derive(Serialize)]
-struct SetUp<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SetUp<'a> {
     ip_address: &'a str,
     instance_id: &'a str,
+    /// Always null.
+    #[schema(value_type = Option<Object>)]
     gitspaces_port_mappings: Option<()>,
     instance_info: InstanceInfo<'a>,
 }
@@ -293,7 +296,7 @@ struct SetUp<'a> {
 /// The incumbent gives the machine's keys away here. Ours have no key that
 /// another could use, so these fields are empty, except where somebody asks
 /// for those of machines with the incumbent's agent.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct InstanceInfo<'a> {
     id: &'a str,
     name: &'a str,
@@ -311,7 +314,7 @@ struct InstanceInfo<'a> {
 
 /// The throw-away keys of one machine with the incumbent's agent, each a PEM in
 /// base64; never anything of the deployment's.
-#[derive(Serialize, Default)]
+#[derive(Serialize, Default, ToSchema)]
 pub(crate) struct CompatKeys {
     ca_key: String,
     ca_cert: String,

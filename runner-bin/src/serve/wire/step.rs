@@ -5,8 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use lite_engine::output;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 use vmpool_core::{
     Limits, Returned, Returns, Secret, StageId, Step, StepId, StepOutcome, StepStatus,
 };
@@ -25,7 +26,7 @@ const NEW_OUTPUTS: &str = "CI_NEW_VERSION_GODOTENV";
 const KILLED: i32 = 137;
 
 /// What is read of the body.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 pub(crate) struct ExecuteVm {
     stage_runtime_id: String,
@@ -33,7 +34,7 @@ pub(crate) struct ExecuteVm {
     start_step_request: StartStep,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct StartStep {
     id: String,
@@ -61,7 +62,7 @@ struct StartStep {
     egress_policy: Egress,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct RunTests {
     commands: Vec<String>,
@@ -69,19 +70,19 @@ struct RunTests {
     intelligence_mode: bool,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Report {
     junit: Junit,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Junit {
     paths: Vec<String>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Egress {
     proxy_url: String,
@@ -98,7 +99,7 @@ pub(crate) struct MeantStep {
     pub(crate) log_key: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Run {
     commands: Vec<String>,

@@ -4,20 +4,21 @@
 //! for weeks. Machines of pools serve one stage and end with it (P2), so after
 //! its checks the request is refused, with the reason.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Answer;
 use super::decode::decode;
 
 /// What is read of the body.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 pub(crate) struct SuspendVm {
     stage_runtime_id: String,
     instance_info: Info,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Serialize, Default, ToSchema)]
 #[serde(default)]
 struct Info {
     id: String,

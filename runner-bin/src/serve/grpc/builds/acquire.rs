@@ -1,7 +1,8 @@
 //! A machine for a stage, and how that goes meanwhile.
 //!
 //! One call waits for the machine, with its place in the queue; beside it the
-//! pool's owner is asked how it stands, and answers when that has changed.
+//! pool's owner is asked how it stands, and answers when that has changed. Where
+//! the request names further pools, they are asked in [`Turns`].
 
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use tonic::Status;
 use vmpool_proto::peer::v1::ProgressRequest;
 use vmpool_proto::v1::{self, AcquireProgress, AcquireRequest};
 
-use super::ask::Method;
+use super::ask::{FALLBACK, Method};
 use super::asked::Asked;
-use super::failure::{Failure, Reason, moved};
+use super::failure::{Failure, Reason, is_of_the_pool, moved, of_each};
+use super::turns::Turns;
 use super::{Builds, Sent, message};
 
 /// A machine that comes sooner needs no news.
@@ -31,6 +33,9 @@ struct Acquiring {
     news: Asked,
     stands: ProgressRequest,
     until: Option<Instant>,
+    turns: Turns,
+    /// Why the pools before have no machine.
+    failures: Vec<(String, Status)>,
 }
 
 /// Whether the stream goes on.
@@ -42,10 +47,11 @@ enum Next {
 /// Whoever has the pool has so long at most to say why there is no machine.
 const WORD: Duration = Duration::from_millis(250);
 
-/// Asks for the machine; `until` is the caller's deadline.
+/// Asks for the machine, in the pools of `turns`; `until` is the caller's deadline.
 pub(super) fn acquire(
     builds: Builds,
     mut request: AcquireRequest,
+    mut turns: Turns,
     until: Option<Instant>,
 ) -> Sent<AcquireProgress> {
     let now = Instant::now();
@@ -61,18 +67,16 @@ pub(super) fn acquire(
             named => named.min(left),
         };
     }
-    let lease = builds.ask(Method::Acquire, &request, now);
-    request.setup = None;
-    let stands = ProgressRequest {
-        of: Some(request),
-        known: None,
-    };
+    turns.begin(&mut request, now);
+    let (lease, news, stands) = ask(&builds, request, "");
     let acquiring = Acquiring {
-        news: builds.ask(Method::Progress, &stands, now + FIRST_NEWS),
         builds,
         lease,
+        news,
         stands,
         until: last,
+        turns,
+        failures: Vec::new(),
     };
     Box::pin(stream::unfold(Some(acquiring), async |acquiring| {
         let mut acquiring = acquiring?;
@@ -83,14 +87,56 @@ pub(super) fn acquire(
     }))
 }
 
+/// Asks for the machine, and how that goes.
+fn ask(builds: &Builds, request: AcquireRequest, query: &str) -> (Asked, Asked, ProgressRequest) {
+    let now = Instant::now();
+    let lease = builds.ask_with(Method::Acquire, query, &request, now);
+    let of = AcquireRequest {
+        setup: None,
+        ..request
+    };
+    let stands = ProgressRequest {
+        of: Some(of),
+        known: None,
+    };
+    let news = builds.ask(Method::Progress, &stands, now + FIRST_NEWS);
+    (lease, news, stands)
+}
+
 impl Acquiring {
+    /// Asks the next pool after one that has no machine.
+    ///
+    /// # Errors
+    /// There is none, or no other pool would help.
+    fn ask_next(&mut self, failed: Status) -> Result<(), Status> {
+        if !is_of_the_pool(&failed) {
+            return Err(failed);
+        }
+        self.failures.push((self.pool().to_owned(), failed));
+        let Some(request) = self.turns.next(Instant::now()) else {
+            return Err(of_each(std::mem::take(&mut self.failures)));
+        };
+        (self.lease, self.news, self.stands) = ask(&self.builds, request, FALLBACK);
+        Ok(())
+    }
+
+    /// The pool that is asked.
+    fn pool(&self) -> &str {
+        let of = self.stands.of.as_ref();
+        of.map(|of| of.pool.as_str()).unwrap_or_default()
+    }
+
     async fn next(&mut self) -> Next {
         loop {
             let heard = tokio::select! {
                 biased;
-                lease = self.lease.answer::<v1::Lease>() => {
-                    return Next::Last(lease.map(message::ready));
-                }
+                lease = self.lease.answer::<v1::Lease>() => match lease {
+                    Ok(lease) => return Next::Last(Ok(message::ready(lease))),
+                    Err(failed) => match self.ask_next(failed) {
+                        Ok(()) => continue,
+                        Err(end) => return Next::Last(Err(end)),
+                    },
+                },
                 heard = self.news.answer::<AcquireProgress>() => heard,
                 () = self.builds.leaving.cancelled() => {
                     return Next::Last(Err(moved()));
@@ -108,7 +154,8 @@ impl Acquiring {
             }
             let at = Instant::now() + pause;
             self.news = self.builds.ask(Method::Progress, &self.stands, at);
-            if let Some(now) = news {
+            if let Some(mut now) = news {
+                self.pool().clone_into(&mut now.pool);
                 return Next::More(now);
             }
         }
@@ -116,8 +163,7 @@ impl Acquiring {
 
     /// The deadline is over, and whoever has the pool did not say so.
     fn in_vain(&self) -> Status {
-        let of = self.stands.of.as_ref();
-        let pool = of.map(|of| of.pool.as_str()).unwrap_or_default();
+        let pool = self.pool();
         let message = format!("no machine of pool {pool} before the call's deadline");
         Failure::new(Reason::NoMachineInTime, message).into()
     }

@@ -25,6 +25,9 @@ use crate::serve::wire::Answer;
 /// Where the paths of these calls begin, between runners.
 const PREFIX: &str = "/vmpool.v1.Builds/";
 
+/// The query of an acquire in a pool that is not the first.
+pub(super) const FALLBACK: &str = "fallback";
+
 /// Who asks how a request stands, and knows that, is answered by then.
 const NO_NEWS: Duration = Duration::from_secs(10);
 
@@ -69,6 +72,8 @@ pub(crate) enum Ask {
     Acquire {
         request: SetupRequest,
         wanted: Wanted,
+        /// The pool is not the first that was asked for the stage.
+        is_fallback: bool,
     },
     Progress {
         stage: StageId,
@@ -117,10 +122,14 @@ pub(in crate::serve) fn withdrawal(pool: &PoolName, stage: &StageId, caller: Cal
 
 impl Ask {
     /// The call of this path; none: it is no call of this API.
-    pub(crate) fn read(path: &str, body: &[u8]) -> Option<Result<Self, Answer>> {
+    pub(crate) fn read(path: &str, query: &str, body: &[u8]) -> Option<Result<Self, Answer>> {
         let mut methods = Method::ALL.into_iter();
         let method = methods.find(|method| method.path() == path)?;
-        Some(Self::of(method, body).map_err(failed))
+        let mut ask = Self::of(method, body);
+        if let Ok(Self::Acquire { is_fallback, .. }) = &mut ask {
+            *is_fallback = query == FALLBACK;
+        }
+        Some(ask.map_err(failed))
     }
 
     /// It may be the beginning of a stage.
@@ -132,7 +141,11 @@ impl Ask {
         Ok(match method {
             Method::Acquire => {
                 let (request, wanted) = request::acquire(decode(body)?)?;
-                Self::Acquire { request, wanted }
+                Self::Acquire {
+                    request,
+                    wanted,
+                    is_fallback: false,
+                }
             }
             Method::Progress => {
                 let asked: ProgressRequest = decode(body)?;
@@ -177,7 +190,9 @@ impl Ask {
     /// What it is about, by the pools of this file.
     pub(crate) fn subject(&self, pools: &PoolFile) -> Subject<'_> {
         match self {
-            Self::Acquire { request, wanted } => Subject::Pool {
+            Self::Acquire {
+                request, wanted, ..
+            } => Subject::Pool {
                 name: chosen(pools, wanted, request.pool.clone()),
                 begins: Some(&request.stage),
             },
@@ -219,11 +234,15 @@ impl Ask {
         pools: &PoolFile,
     ) -> Result<Answer, Elsewhere> {
         match self {
-            Self::Acquire { request, wanted } => {
+            Self::Acquire {
+                request,
+                wanted,
+                is_fallback,
+            } => {
                 let mut request = request.clone();
                 request.pool = chosen(pools, wanted, request.pool);
                 let pool = pools.choose(wanted);
-                let build = pool.map(|pool| metrics::Builds::asks(wanted, pool, false));
+                let build = pool.map(|pool| metrics::Builds::asks(wanted, pool, *is_fallback));
                 let lease = runner.setup(request).await;
                 if let Some(build) = build {
                     build.ended(&lease);

@@ -25,9 +25,20 @@ pub(super) struct Asked {
 impl Builds {
     /// Asks whoever has the pool, not before `at`.
     pub(super) fn ask(&self, method: Method, message: &impl Message, at: Instant) -> Asked {
+        self.ask_with(method, "", message, at)
+    }
+
+    /// The same, with a word for whoever has the pool.
+    pub(super) fn ask_with(
+        &self,
+        method: Method,
+        query: &str,
+        message: &impl Message,
+        at: Instant,
+    ) -> Asked {
         let request = Request {
             path: method.path(),
-            query: String::new(),
+            query: query.to_owned(),
             body: message.encode_to_vec().into(),
             hops: 0,
             caller: self.caller.clone(),

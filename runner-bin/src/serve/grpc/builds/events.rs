@@ -9,9 +9,10 @@ use futures_util::stream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
-use vmpool_core::PoolName;
 use vmpool_core::journal::{Event, Journal, JournalError, RowKey};
+use vmpool_core::pool::PoolStatus;
 use vmpool_core::runner::Runner;
+use vmpool_core::{PoolName, StageId};
 use vmpool_proto::v1::PoolEvent;
 
 use super::failure::{Failure, Reason, moved};
@@ -131,6 +132,14 @@ impl Watching {
         Ok(events.len())
     }
 
+    /// The pool of this runner's in which the stage waits.
+    fn waits_in(&self, stage: &StageId) -> Option<PoolName> {
+        let pools = self.runner.status().into_iter();
+        let mut pools = pools.filter_map(|standing| standing.status);
+        let waits = |pool: &PoolStatus| pool.waiters.iter().any(|waiter| waiter.stage == *stage);
+        pools.find(waits).map(|pool| pool.name)
+    }
+
     async fn pool_of(
         &mut self,
         journal: &dyn Journal,
@@ -151,7 +160,8 @@ impl Watching {
             }
             RowKey::Stage(id) | RowKey::Step(id, _) => {
                 let record = journal.stage(id).await?;
-                record.map(|record| record.stage.pool.clone())
+                let written = record.map(|record| record.stage.pool.clone());
+                written.or_else(|| self.waits_in(id))
             }
         };
         if let Some(pool) = &pool {

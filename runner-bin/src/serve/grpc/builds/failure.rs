@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use prost::Message as _;
 use prost_types::Any;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use tonic_types::pb::precondition_failure::Violation;
 use tonic_types::pb::{BadRequest, ErrorInfo, PreconditionFailure, RetryInfo, bad_request};
 use vmpool_core::pool::{AcquireError, AttachError, Evidence, NoteError};
@@ -181,6 +182,39 @@ impl From<Failure> for Status {
 pub(super) fn moved() -> Status {
     let message = "the runner hands over or stops: connect again";
     Failure::new(Reason::RunnerLeaves, message).into()
+}
+
+/// Another pool may have a machine for who was told this.
+pub(super) fn is_of_the_pool(status: &Status) -> bool {
+    let reasons = [
+        Reason::UnknownPool,
+        Reason::PoolStopped,
+        Reason::NoMachineInTime,
+        Reason::QueueFull,
+        Reason::NoOwner,
+    ];
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| reasons.iter().any(|reason| reason.told().0 == info.reason))
+}
+
+/// No pool has a machine: what the last one said, and in the text why of each.
+pub(super) fn of_each(mut failures: Vec<(String, Status)>) -> Status {
+    if failures.len() < 2 {
+        let only = failures.pop().map(|(_, status)| status);
+        return only.unwrap_or_else(moved);
+    }
+    let whys = failures.iter();
+    let whys = whys.map(|(pool, status)| format!("{pool}: {}", status.message()));
+    let message = whys.collect::<Vec<_>>().join("; ");
+    let last = failures.pop().map(|(_, status)| status);
+    let last = last.unwrap_or_else(moved);
+    let told = tonic_types::pb::Status::decode(last.details());
+    let details = told.map(|told| tonic_types::pb::Status {
+        message: message.clone(),
+        ..told
+    });
+    let details = details.map(|told| told.encode_to_vec()).unwrap_or_default();
+    Status::with_details(last.code(), message, details.into())
 }
 
 /// The caller's deadline is over.

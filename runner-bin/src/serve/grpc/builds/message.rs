@@ -48,11 +48,13 @@ pub(super) fn progress(progress: Progress) -> v1::AcquireProgress {
     };
     v1::AcquireProgress {
         progress: Some(stands),
+        ..v1::AcquireProgress::default()
     }
 }
 
 pub(super) fn ready(lease: v1::Lease) -> v1::AcquireProgress {
     v1::AcquireProgress {
+        pool: lease.pool.clone(),
         progress: Some(Stands::Ready(lease)),
     }
 }

@@ -16,6 +16,7 @@ mod failure;
 mod message;
 mod output;
 mod request;
+mod turns;
 
 use std::pin::Pin;
 
@@ -152,12 +153,14 @@ impl builds_server::Builds for Builds {
     ) -> Result<Response<Self::AcquireStream>, Status> {
         let until = deadline::of(request.metadata());
         let caller = Caller::of(request.extensions());
-        let message = request.into_inner();
-        self.allow(&caller, &request::pool(&message.pool)?)?;
+        let mut message = request.into_inner();
+        let builds = self.by(caller);
+        let turns = builds.turns(&message).await?;
         if self.desk.is_stopping() {
             return Err(moved());
         }
-        let acquired = acquire::acquire(self.by(caller), message, until);
+        turns.first().clone_into(&mut message.pool);
+        let acquired = acquire::acquire(builds, message, turns, until);
         Ok(Response::new(acquired))
     }
 

@@ -22,15 +22,7 @@ const MODE_BITS: u32 = 0o7777;
 /// is meant.
 pub(super) fn acquire(request: v1::AcquireRequest) -> Result<(SetupRequest, Wanted), Failure> {
     let (stage, pool) = (stage(&request.stage_id)?, pool(&request.pool)?);
-    let variant = request.variant.unwrap_or_default();
-    let wanted = Wanted {
-        pool: request.pool,
-        account: variant.account,
-        free: false,
-        resource_class: variant.resource_class,
-        nested_virtualization: variant.nested_virtualization,
-        image: variant.image,
-    };
+    let wanted = wanted(request.variant, request.pool);
     let setup = setup(request.setup.unwrap_or_default())?;
     let request = SetupRequest {
         wait: span(request.wait_ms),
@@ -38,6 +30,19 @@ pub(super) fn acquire(request: v1::AcquireRequest) -> Result<(SetupRequest, Want
         ..SetupRequest::new(pool, stage, setup)
     };
     Ok((request, wanted))
+}
+
+/// What tells which of the pools of this name is meant.
+pub(super) fn wanted(variant: Option<v1::Variant>, pool: String) -> Wanted {
+    let variant = variant.unwrap_or_default();
+    Wanted {
+        pool,
+        account: variant.account,
+        free: false,
+        resource_class: variant.resource_class,
+        nested_virtualization: variant.nested_virtualization,
+        image: variant.image,
+    }
 }
 
 fn setup(setup: v1::Setup) -> Result<StageSetup, Failure> {
