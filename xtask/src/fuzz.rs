@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz`: each fuzz target of the agent for a bounded time.
+//! `cargo xtask fuzz`: each fuzz target of the agent and the runner for a bounded
+//! time.
 //!
 //! The targets are built as cargo-fuzz builds them, but by the compiler of this
 //! workspace and without the address sanitizer, which needs a nightly one: what
@@ -22,6 +23,9 @@ const INSTRUMENTED: &str = "--cfg fuzzing -Cpasses=sancov-module \
      -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
 
+/// Whose targets there are.
+const FOLDERS: [&str; 2] = ["lite-engine/fuzz", "runner-bin/fuzz"];
+
 /// What is fuzzed, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct Fuzz {
@@ -44,21 +48,35 @@ impl Fuzz {
 /// Builds the targets and runs them one after another; fails where one finds something.
 pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
     setup::install_missing(&[("g++", "g++")])?;
-    let folder = workspace().join("lite-engine").join("fuzz");
-    let targets = targets(&folder, fuzz.target.as_deref())?;
+    let mut found = false;
+    for folder in FOLDERS {
+        let folder = workspace().join(folder);
+        let targets = targets(&folder, fuzz.target.as_deref())?;
+        if !targets.is_empty() {
+            found = true;
+            run_all(fuzz, &folder, &targets)?;
+        }
+    }
+    if !found {
+        bail!("there is no such target");
+    }
+    Ok(())
+}
+
+fn run_all(fuzz: &Fuzz, folder: &Path, targets: &[String]) -> Result<()> {
     let host = host()?;
     let built = target().join("fuzz");
     let args = ["build", "--locked", "--release", "--target", &host];
     let mut build = cargo_command(&args);
     build
-        .current_dir(&folder)
+        .current_dir(folder)
         .env("RUSTFLAGS", INSTRUMENTED)
         .env("CARGO_TARGET_DIR", &built);
     parts::run(&mut build)?;
-    for target in &targets {
+    for target in targets {
         println!("── {target}, {} s", fuzz.seconds);
         let program = built.join(&host).join("release").join(target);
-        run_target(&program, target, &folder, &built, fuzz.seconds)?;
+        run_target(&program, target, folder, &built, fuzz.seconds)?;
     }
     Ok(())
 }
@@ -75,9 +93,6 @@ fn targets(folder: &Path, only: Option<&str>) -> Result<Vec<String>> {
         }
     }
     targets.sort();
-    if targets.is_empty() {
-        bail!("there is no such target in {}", listed.display());
-    }
     Ok(targets)
 }
 
