@@ -164,7 +164,7 @@ impl Asked<'_> {
             let not_there = self.http(OTHER, method, format!("/stages/u{path}"), body);
             let not_there = not_there.await;
             assert_eq!(there.status, 404, "{method} {path}: {there:?}");
-            let as_other = not_there.body.replace(" u ", " s ").replace(" u;", " s;");
+            let as_other = not_there.body.replace(" u ", " s ").replace(" u\"", " s\"");
             assert_eq!(there.body, as_other, "{method} {path}");
         }
         for subject in [self.machine, "o"] {

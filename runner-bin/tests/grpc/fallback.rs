@@ -13,7 +13,7 @@ fn site() -> Site {
     let root = site.path().join("machines");
     site.pool_file(&format!(
         "version: \"1\"\ninstances:\n- name: linux\n  type: local\n  pool: 0\n  limit: 1\n  \
-         spec:\n    root: {root}\n    deadlines: {{acquire: 6s}}\n- name: bench\n  type: local\n  \
+         spec:\n    root: {root}\n    deadlines: {{acquire: 12s}}\n- name: bench\n  type: local\n  \
          pool: 0\n  limit: 3\n  spec: {{root: {root}}}\n",
         root = root.display(),
     ));
