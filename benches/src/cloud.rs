@@ -122,13 +122,13 @@ async fn measure(url: &str, relay: &Relay) -> Result<Vec<Row>> {
     let account = self::account(url).await;
     let template = template()?;
     launch(&account, &template.image).await?;
+    let before = resident()?;
     let counting = Ec2Provider::new(&self::account(&relay.url).await, template.clone());
     counting.list(&"bench".into()).await?;
     let bytes = relay.bytes.load(Ordering::Relaxed);
     let provider = Ec2Provider::new(&account, template);
 
     let (mut spread, mut cpu) = (Spread::default(), Duration::ZERO);
-    let before = resident()?;
     let mut kept = 0;
     for _ in 0..LISTINGS {
         let (begun, cpu_begun) = (Instant::now(), own_cpu()?);
