@@ -71,6 +71,7 @@ pub(crate) fn userdata(args: &UserDataArgs) -> Result<Exit, Stopped> {
         tags: &tags,
         bootstrap: &bootstrap,
         avoid: &[],
+        zone: None,
     };
     let whole = user_data.text(&draft).or_exit(Exit::BadInput)?;
     let whole = whole.unwrap_or_default();

@@ -63,7 +63,8 @@ enum MarketForm {
 }
 
 impl Request {
-    /// The launch of `draft`, in the first market that has a place left.
+    /// The launch of `draft`, in the first market that has a place left, and in
+    /// the zone that is wished for, if that market has a place there.
     /// `prices` are asked for where they order its places.
     pub(crate) fn new(
         template: &Template,
@@ -76,7 +77,13 @@ impl Request {
             let attempted = format!("render order {}: no place is left", draft.tags.order);
             return Err(ProviderError::new(ErrorKind::NoCapacity, attempted));
         };
-        let offers = places.iter().filter(|place| place.market == market);
+        places.retain(|place| place.market == market);
+        if let Some(wished) = draft.zone
+            && places.iter().any(|place| &*place.zone == wished)
+        {
+            places.retain(|place| &*place.zone == wished);
+        }
+        let offers = places.iter();
         let offers = offers.map(|place| Offer {
             machine_type: place.machine_type.to_string(),
             zone: template.zone(&place.zone).cloned().unwrap_or_default(),

@@ -182,6 +182,9 @@ pub struct OrderDraft<'a> {
     /// Places of [`Capabilities::places`] that had no capacity lately: left out
     /// of the request, which a replay can't change any more. Never all of them.
     pub avoid: &'a [Place],
+    /// The zone that those who wait for these machines asked for. A wish: where
+    /// it can't be had, the machines are as good elsewhere.
+    pub zone: Option<&'a str>,
 }
 
 /// What a machine is tagged with. Nothing here ever changes during its life,

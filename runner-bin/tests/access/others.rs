@@ -20,27 +20,9 @@ use crate::authority::write_secret;
 use crate::caller::{Caller, Heard};
 use crate::fleet::Fleet;
 use crate::support::{Site, setup, step, wait_for};
+use crate::tokens::{ALL, CALLERS, FEW, OTHER};
 
-const ALL: &str = "the-token-of-who-may-all";
-const OTHER: &str = "the-token-of-another-pool";
-const FEW: &str = "the-token-of-who-has-few";
 const SLOW: &str = "the-token-of-who-asks-seldom";
-
-const CALLERS: &str = "\
-callers:
-- name: all
-  tokens: [the-token-of-who-may-all]
-- name: other
-  tokens: [the-token-of-another-pool]
-  pools: [other]
-- name: few
-  tokens: [the-token-of-who-has-few]
-  pools: [linux]
-  stages: 1
-- name: slow
-  tokens: [the-token-of-who-asks-seldom]
-  requests_per_second: 1
-";
 
 /// Adds a token to each call.
 type Shown = InterceptedService<Channel, Token>;
@@ -86,7 +68,8 @@ fn pools(site: &Site) {
 
 fn tokens(site: &Site) -> [String; 2] {
     let path = site.path().join("callers.yml");
-    write_secret(&path, CALLERS);
+    let slow = format!("- name: slow\n  tokens: [{SLOW}]\n  requests_per_second: 1\n");
+    write_secret(&path, &format!("{CALLERS}{slow}"));
     ["--tokens".to_owned(), path.display().to_string()]
 }
 

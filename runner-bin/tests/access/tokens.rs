@@ -11,11 +11,11 @@ use crate::caller::Caller;
 use crate::support::{Site, setup, step, wait_for};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vmpool");
-const ALL: &str = "the-token-of-who-may-all";
-const OTHER: &str = "the-token-of-another-pool";
-const FEW: &str = "the-token-of-who-has-few";
+pub(crate) const ALL: &str = "the-token-of-who-may-all";
+pub(crate) const OTHER: &str = "the-token-of-another-pool";
+pub(crate) const FEW: &str = "the-token-of-who-has-few";
 
-const CALLERS: &str = "\
+pub(crate) const CALLERS: &str = "\
 callers:
 - name: all
   tokens: [the-token-of-who-may-all]

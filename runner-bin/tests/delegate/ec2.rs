@@ -1,4 +1,4 @@
-//! What of the API only a cloud shows: tags and zones, cases 10, 14 and 26, 27.
+//! What of the API only a cloud shows: tags and zones, cases 10, 14, 26, 27 and 37.
 
 use serde_json::json;
 
@@ -54,5 +54,26 @@ async fn case_10_14_26_tags_are_written_after_the_answer_which_names_the_zone() 
         .control()
         .with(|cloud, _| cloud.record.count("CreateTags"));
     assert_eq!(counted, 1, "case 14: no tags, no call");
+    cloud.end().await;
+}
+
+#[tokio::test]
+async fn case_37_a_machine_is_launched_in_the_zone_that_is_asked_for() {
+    let zones = "    zone_details:\n    - {availability_zone: eu-west-1a}\n    - \
+                 {availability_zone: eu-west-1b}\n    - {availability_zone: eu-west-1c}\n";
+    let cloud = Cloud::with("eu-west-1", 0, 3, zones).await;
+    let _runner = cloud.serve().await;
+    for (stage, wished, known) in [
+        ("s", "eu-west-1b", true),
+        ("t", "eu-west-1c", true),
+        ("u", "us-east-9z", false),
+    ] {
+        let mut body = setup(stage);
+        body["zone"] = json!(wished);
+        let answered = cloud.site.insist("/setup", &body).await.json();
+        let zone = &answered["instance_info"]["zone"];
+        assert_eq!(zone == wished, known, "{answered}");
+        cloud.site.destroy(stage).await;
+    }
     cloud.end().await;
 }

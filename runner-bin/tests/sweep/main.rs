@@ -79,6 +79,7 @@ impl Place {
             tags: &tags,
             bootstrap: &bootstrap,
             avoid: &[],
+            zone: None,
         };
         let order = LaunchOrder {
             id: tags.order.clone(),

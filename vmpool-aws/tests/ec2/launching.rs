@@ -6,7 +6,7 @@ use vmpool_aws::tags::{ORDER, OWNER};
 use vmpool_aws::{Markets, Preference, Template};
 use vmpool_core::{ErrorKind, Market, Provider};
 
-use crate::support::{Site, ids, launched, order, template, told, zones};
+use crate::support::{Site, ids, launched, order, order_in, template, told, zones};
 
 fn wide() -> Template {
     Template {
@@ -127,6 +127,27 @@ async fn p12_a_machine_is_born_as_its_template_says_and_safe_by_default() {
         }
         assert_eq!(cloud.instances().count(), 2);
     });
+}
+
+#[tokio::test]
+async fn a_zone_that_is_wished_for_is_where_the_machines_are_unless_the_pool_has_it_not() {
+    let site = Site::new().await;
+    let provider = site.provider(Template {
+        zones: zones("abc"),
+        ..template()
+    });
+    for (zone, found) in [("us-east-1c", "us-east-1c"), ("us-west-9z", "us-east-1a")] {
+        let order = order_in(&provider, zone, 2, &[], Some(zone));
+        let outcome = provider.launch(&order).await;
+        for machine in ids(&outcome) {
+            let here = site.cloud().with(|cloud, _| {
+                let mut instances = cloud.instances();
+                let found = instances.find(|(_, _, instance)| instance.id == machine);
+                found.map(|(_, _, instance)| instance.zone.clone())
+            });
+            assert_eq!(here.as_deref(), Some(found), "{zone}: {machine}");
+        }
+    }
 }
 
 #[tokio::test]

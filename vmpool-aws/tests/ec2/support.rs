@@ -153,6 +153,17 @@ pub(crate) fn order(
     count: u32,
     avoid: &[Place],
 ) -> LaunchOrder {
+    order_in(provider, name, count, avoid, None)
+}
+
+/// An order for machines in a certain zone.
+pub(crate) fn order_in(
+    provider: &Ec2Provider,
+    name: &str,
+    count: u32,
+    avoid: &[Place],
+    zone: Option<&str>,
+) -> LaunchOrder {
     let tags = tags(name);
     let bootstrap = Bootstrap {
         order: tags.order.clone(),
@@ -167,6 +178,7 @@ pub(crate) fn order(
         tags: &tags,
         bootstrap: &bootstrap,
         avoid,
+        zone,
     };
     LaunchOrder {
         request: provider.render(&draft).expect("rendered"),

@@ -35,11 +35,12 @@ impl Shared {
         let reserved = self.reserve(priority);
         // More may be missing than one call takes, or later than now.
         self.work.notify_one();
-        let Some((count, avoid)) = reserved else {
+        let Some(missing) = reserved else {
             return;
         };
         self.count_slots();
-        let written = self.write_order(count, &avoid).await;
+        let count = missing.count;
+        let written = self.write_order(&missing).await;
         {
             let mut book = self.book.lock();
             book.unreserve(count);
@@ -60,17 +61,25 @@ impl Shared {
         }
     }
 
-    /// Takes the slots of what is missing now, and says which places to avoid.
-    fn reserve(&self, priority: Priority) -> Option<(u32, Vec<Place>)> {
+    /// Takes the slots of what is missing now.
+    fn reserve(&self, priority: Priority) -> Option<Missing> {
         let waiting = self.waiting();
         let shortage = self.parts.account.shortage(&self.capabilities);
         let mut book = self.book.lock();
         book.hold.end_asking(priority);
         match book.orders(waiting, &shortage, Instant::now()) {
             Orders::UpTo(most) => {
-                let count = most.min(self.capabilities.max_batch.max(1));
+                let most = most.min(self.capabilities.max_batch.max(1));
+                let (zone, count) = match book.waits.take_wishes(most) {
+                    Some((zone, count)) => (Some(zone), count),
+                    None => (None, most),
+                };
                 book.reserve(count);
-                Some((count, shortage.avoid))
+                Some(Missing {
+                    count,
+                    avoid: shortage.avoid,
+                    zone,
+                })
             }
             Orders::None | Orders::HeldOff(_) | Orders::AfterProbe(_) => None,
         }
@@ -99,9 +108,9 @@ impl Shared {
     /// Renders, seals and writes the order down, as about to be called.
     async fn write_order(
         &self,
-        count: u32,
-        avoid: &[Place],
+        missing: &Missing,
     ) -> Result<(Arc<OrderRow>, LaunchOrder), NotOrdered> {
+        let count = missing.count;
         let (id, attempt) = (OrderId::fresh(), Attempt(1));
         let (tags, limit) = {
             let config = &self.config;
@@ -120,7 +129,8 @@ impl Shared {
             count,
             tags: &tags,
             bootstrap: &bootstrap,
-            avoid,
+            avoid: &missing.avoid,
+            zone: missing.zone.as_deref(),
         };
         let request = self.parts.provider.render(&draft)?;
 
@@ -248,6 +258,15 @@ impl Shared {
             None => self.work.notify_one(),
         }
     }
+}
+
+/// What an order is for, while its slots are reserved.
+struct Missing {
+    count: u32,
+    /// Places without capacity.
+    avoid: Vec<Place>,
+    /// Where those who wait want it.
+    zone: Option<Arc<str>>,
 }
 
 /// Why no order was written down.

@@ -1,6 +1,7 @@
 //! What a caller asks of a pool, and what it is told where it gets nothing.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ pub struct AcquireRequest {
     pub wait: Option<Duration>,
     /// The stage lasts at most this long; `None`: the pool's own.
     pub lasts: Option<Duration>,
+    /// Where a machine is launched for it, should one be launched: the first
+    /// order on its behalf is for that zone, if the pool has it and there was
+    /// capacity lately. A machine that is ready elsewhere is as good.
+    pub zone: Option<Arc<str>>,
     /// Keyed hash of the whole request: a retry with another one is a conflict (P5).
     pub hash: RequestHash,
 }
@@ -28,6 +33,7 @@ impl AcquireRequest {
             stage: stage.into(),
             wait: None,
             lasts: None,
+            zone: None,
             hash: RequestHash::default(),
         }
     }

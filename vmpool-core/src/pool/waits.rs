@@ -41,6 +41,8 @@ struct Wait {
     since: Timestamp,
     /// A note tells what holds orders off.
     told: bool,
+    /// Where it wants its machine to be launched, until one is ordered there.
+    zone: Option<Arc<str>>,
 }
 
 impl Waits {
@@ -65,6 +67,22 @@ impl Waits {
             before += u32::from((wait.since, other) < (since, stage));
         }
         Some(before + 1)
+    }
+
+    /// The zone that the longest waiting wish is for, and how many wish for it,
+    /// but no more than `most`. Each wish is granted once: if the order comes to
+    /// nothing, the next one is for any zone.
+    pub(super) fn take_wishes(&mut self, most: u32) -> Option<(Arc<str>, u32)> {
+        let wishing = self.waiting.values().filter(|wait| wait.zone.is_some());
+        let zone = wishing.min_by_key(|wait| wait.since)?.zone.clone()?;
+        let mut taken = 0;
+        for wait in self.waiting.values_mut() {
+            if taken < most && wait.zone.as_ref() == Some(&zone) {
+                wait.zone = None;
+                taken += 1;
+            }
+        }
+        (taken > 0).then_some((zone, taken))
     }
 
     /// Has a note written, by the keeper's next turn.
@@ -194,7 +212,8 @@ impl Shared {
             let told = held_off.is_some();
             let stands = book.stands(held_off.as_deref());
             let cause = format!("no machine of pool {} is ready; {stands}", self.name);
-            let wait = Wait { since, told };
+            let zone = request.zone.clone();
+            let wait = Wait { since, told, zone };
             book.waits.waiting.insert(request.stage.clone(), wait);
             book.waits.note(since, of(&request.stage), "waits", cause);
         }

@@ -108,6 +108,8 @@ pub struct SetupRequest {
     pub wait: Option<Duration>,
     /// The stage lasts at most this long; `None`: the pool's own.
     pub lasts: Option<Duration>,
+    /// Where a machine is launched for it: see [`AcquireRequest::zone`](crate::pool::AcquireRequest::zone).
+    pub zone: Option<Arc<str>>,
     /// What its machine is tagged with, once it is the stage's; no part of what
     /// tells a retry from another request.
     pub tags: BTreeMap<String, String>,
@@ -122,6 +124,7 @@ impl SetupRequest {
             setup,
             wait: None,
             lasts: None,
+            zone: None,
             tags: BTreeMap::new(),
         }
     }

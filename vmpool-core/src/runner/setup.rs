@@ -83,6 +83,7 @@ impl Reign {
                 stage: request.stage.clone(),
                 wait: request.wait.map(|wait| wait.saturating_sub(waited)),
                 lasts: request.lasts,
+                zone: request.zone.clone(),
                 hash,
             };
             match self.pool.try_acquire(wanted.clone()).await {

@@ -278,10 +278,12 @@ impl Provider for FakeProvider {
 
     fn render(&self, draft: &OrderDraft<'_>) -> Result<SecretBytes, ProviderError> {
         let key = (draft.tags.order.clone(), draft.tags.attempt);
-        let mut places = self.capabilities.places.iter();
+        let places = &self.capabilities.places;
+        let open = || places.iter().filter(|place| !draft.avoid.contains(place));
+        let wished = |place: &&Place| draft.zone == Some(&*place.zone);
         let template = Template {
             tags: draft.tags.clone(),
-            place: places.find(|place| !draft.avoid.contains(place)).cloned(),
+            place: open().find(wished).or_else(|| open().next()).cloned(),
         };
         self.cloud.lock().templates.insert(key, template);
         let text = format!("{} machines for {}", draft.count, draft.tags.order);

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use vmpool_core::Pool;
 use vmpool_core::account::AccountConfig;
 use vmpool_core::testkit::Call;
-use vmpool_core::{Market, Place};
+use vmpool_core::{AcquireRequest, Market, Place, Pool};
 
 use crate::harness::{World, lease, patient, until};
 
@@ -88,4 +87,38 @@ async fn p8_where_no_place_has_capacity_requests_wait_with_the_reason_and_the_wa
     tokio::time::sleep(config.short_for * 2).await;
     until(&idle, "warm again", |status| status.ready == 2).await;
     world.end([idle, busy]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_for_a_zone_is_granted_once_and_costs_nobody_a_machine() {
+    let places = vec![
+        place("zone-a", Market::OnDemand),
+        place("zone-b", Market::OnDemand),
+    ];
+    let world = World::of(AccountConfig::default(), places.clone());
+    let pool = world.pool("linux", 0, 20).await;
+    let wishing = |stage: &str, zone: &str| AcquireRequest {
+        zone: Some(zone.into()),
+        ..patient(stage)
+    };
+    let [a, b] = [0, 1].map(|n| places[n].clone());
+    // Those who don't mind are served in the same moment, where it is usual.
+    let (one, other, third) = tokio::join!(
+        pool.acquire(wishing("build-1", "zone-b")),
+        pool.acquire(patient("build-2")),
+        pool.acquire(wishing("build-3", "zone-z")),
+    );
+    for lease in [one, other, third] {
+        lease.expect("a machine");
+    }
+    assert_eq!(world.provider.launched_in(&b), 1);
+    assert_eq!(world.provider.launched_in(&a), 2);
+
+    // Where there is none, it is had elsewhere.
+    world.provider.set_short(&b, true);
+    let lease = pool.acquire(wishing("build-4", "zone-b")).await;
+    lease.expect("a machine");
+    assert_eq!(world.provider.launched_in(&b), 1);
+    assert_eq!(world.provider.launched_in(&a), 3);
+    world.end([pool]).await;
 }

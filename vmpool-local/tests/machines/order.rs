@@ -47,6 +47,7 @@ pub(crate) fn order(
         tags: &tags,
         bootstrap: &bootstrap,
         avoid: &[],
+        zone: None,
     };
     let request = provider.render(&draft).expect("rendered");
     LaunchOrder {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -60,6 +61,8 @@ pub(crate) struct SetupVm {
     storage_config: Storage,
     log_key: String,
     skip_cloud_vm_cleanup: bool,
+    /// Where a machine is launched for the stage, should one be launched.
+    zone: String,
     instance_info: Option<InstanceId>,
     setup_request: Setup,
 }
@@ -174,6 +177,9 @@ impl SetupVm {
         let request = SetupRequest {
             lasts,
             tags: request.tags,
+            zone: Some(request.zone)
+                .filter(|zone| !zone.is_empty())
+                .map(Arc::from),
             ..SetupRequest::new(pool, stage, setup)
         };
         Ok(MeantSetup {

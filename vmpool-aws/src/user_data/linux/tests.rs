@@ -71,6 +71,7 @@ fn rendered(linux: &Linux) -> String {
         tags: &tags,
         bootstrap: &bootstrap,
         avoid: &[],
+        zone: None,
     };
     linux.render(&draft).expect("rendered")
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vmpool_core::runner::SetupRequest;
@@ -27,6 +28,7 @@ pub(super) fn acquire(request: v1::AcquireRequest) -> Result<(SetupRequest, Want
     let request = SetupRequest {
         wait: span(request.wait_ms),
         lasts: span(request.lasts_ms),
+        zone: zone(request.zone),
         ..SetupRequest::new(pool, stage, setup)
     };
     Ok((request, wanted))
@@ -43,6 +45,10 @@ pub(super) fn wanted(variant: Option<v1::Variant>, pool: String) -> Wanted {
         nested_virtualization: variant.nested_virtualization,
         image: variant.image,
     }
+}
+
+fn zone(zone: String) -> Option<Arc<str>> {
+    Some(zone).filter(|zone| !zone.is_empty()).map(Arc::from)
 }
 
 fn setup(setup: v1::Setup) -> Result<StageSetup, Failure> {
