@@ -58,10 +58,11 @@ async fn p3_who_waits_is_told_how_that_goes() {
             .expect("released");
     });
     let (second, told) = second.expect("a machine");
-    // It may be ordered before the first news is asked for.
+    // Only the latest news is told: by then its machine may have been ordered, and boot.
     let first_told = told.iter().any(|progress| match progress {
         Progress::Queued(queued) => queued.position == 1,
         Progress::Launching(launching) => launching.position == 1,
+        Progress::Booting(booting) => booting.position == 1,
         _ => false,
     });
     assert!(first_told, "{told:?}");

@@ -116,7 +116,7 @@ fn stage(findings: &Findings, record: &StageRecord) -> Vec<Phase> {
     };
     let (prepared, ended) = (at("prepared"), at("ended"));
     let mut phases = Vec::new();
-    if let Some(since) = at("preparing") {
+    if let Some(since) = at("claimed") {
         let until = prepared.or(ended);
         phases.push(phase("preparing", since, until, findings.now));
     }

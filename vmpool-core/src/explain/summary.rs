@@ -29,12 +29,8 @@ fn stage(findings: &Findings, record: &StageRecord) -> String {
     let since = |what: &str| span(findings.now.since(begun(findings, record, what)));
     match &row.state {
         StageState::Claimed => format!(
-            "stage {id} has machine {machine} since {}, and nothing was sent there yet",
+            "stage {id} has machine {machine} since {}, which is not prepared yet",
             since("claimed")
-        ),
-        StageState::Preparing => format!(
-            "stage {id} is being prepared on machine {machine} since {}",
-            since("preparing")
         ),
         StageState::Prepared => {
             let running: Vec<_> = record

@@ -151,9 +151,7 @@ impl Hand {
             "a stage asked for a machine",
         )
         .await;
-        self.stage(42_010, 2, StageState::Preparing, "the stage goes on")
-            .await;
-        self.stage(42_150, 3, StageState::Prepared, "the stage goes on")
+        self.stage(42_150, 2, StageState::Prepared, "the stage goes on")
             .await;
         self.step(42_200, 1, "build", None).await;
         let outcome = StepOutcome {
@@ -170,7 +168,7 @@ impl Hand {
     async fn ended(&self) {
         self.running().await;
         let end = StageState::Ended(StageEnd::OverTime("its deadline of 12 h".into()));
-        self.stage(200_000, 4, end, "over its deadline").await;
+        self.stage(200_000, 3, end, "over its deadline").await;
         self.machine(
             200_000,
             4,

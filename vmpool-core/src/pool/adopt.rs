@@ -69,7 +69,7 @@ impl Shared {
             state: if report.prepared || report.ended {
                 StageState::Prepared
             } else {
-                StageState::Preparing
+                StageState::Claimed
             },
             hash: None,
             claimed_at: now,

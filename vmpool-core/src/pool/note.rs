@@ -159,7 +159,6 @@ fn unwritten(stage: &StageId, reason: String) -> NoteError {
 /// Why the rows change, as `explain` tells it; a step's end is told by its outcome.
 fn cause(event: &StageEvent) -> &'static str {
     match event {
-        StageEvent::Prepare => "its setup is sent to the agent",
         StageEvent::Prepared => "the agent has carried its setup out",
         StageEvent::StepSent { .. } => "it is sent to the agent",
         StageEvent::StepEnded { .. } => "the agent has told its outcome",
@@ -170,7 +169,7 @@ fn cause(event: &StageEvent) -> &'static str {
 fn step_of(event: &StageEvent) -> Option<&StepId> {
     match event {
         StageEvent::StepSent { step, .. } | StageEvent::StepEnded { step, .. } => Some(step),
-        StageEvent::Prepare | StageEvent::Prepared | StageEvent::End(_) => None,
+        StageEvent::Prepared | StageEvent::End(_) => None,
     }
 }
 

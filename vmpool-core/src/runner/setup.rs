@@ -1,8 +1,7 @@
 //! Setup: a machine for a stage, prepared.
 //!
 //! ```text
-//! acquire ─► claimed (durable) ─┬─► the agent prepares ──┬─► prepared (durable) ─► lease
-//!                               └─► preparing (durable) ─┘
+//! acquire ─► claimed (durable) ─► the agent prepares ─► prepared (durable) ─► lease
 //! ```
 //!
 //! Each part may be repeated, by the same caller or another, in this runner or
@@ -118,14 +117,12 @@ impl Reign {
     ) -> Result<(), RunnerError> {
         let stage = &entry.id;
         // The agent's stage rests on the claim, which is durable: that its setup
-        // is sent is written down beside, so that nobody waits for a commit more.
-        let noted = self.note(entry, StageEvent::Prepare);
-        let done = async { Ok(self.prepare_there(lease, setup).await) };
+        // is sent is not written down, so that nobody waits for a commit more.
         let error = tokio::select! {
             biased;
             why = entry.ended() => return Err(entry.is_over(&why)),
-            both = async { tokio::try_join!(noted, done) } => match both?.1 {
-                Ok(()) => return self.note(entry, StageEvent::Prepared).await,
+            done = self.prepare_there(lease, setup) => match done {
+                Ok(()) => return Ok(self.pool.note(stage, StageEvent::Prepared).await?),
                 Err(error) => error,
             },
         };
@@ -162,10 +159,6 @@ impl Reign {
                 }
             }
         }
-    }
-
-    async fn note(&self, entry: &StageEntry, event: StageEvent) -> Result<(), RunnerError> {
-        Ok(self.pool.note(&entry.id, event).await?)
     }
 }
 

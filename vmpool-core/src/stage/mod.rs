@@ -1,8 +1,8 @@
 //! A stage: init, execute, cleanup.
 //!
 //! ```text
-//! claimed ─► preparing ─► prepared ─► ended
-//!     └──────────┴────────────────────► ended (released, lost, over time)
+//! claimed ─► prepared ─► ended
+//!     └────────────────► ended (released, lost, over time)
 //! ```
 //!
 //! [`next`] is the pure transition function that the journal replays.

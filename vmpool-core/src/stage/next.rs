@@ -13,10 +13,10 @@ use crate::step::StepOutcome;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageState {
-    /// It has its machine; nothing was sent there.
+    /// It has its machine, which is not prepared yet.
+    // Journals of 0.1 have the second name for a setup that is on its way.
+    #[serde(alias = "preparing")]
     Claimed,
-    /// Its setup is on the way to the machine.
-    Preparing,
     /// Steps may run.
     Prepared,
     /// Over; its machine is drained.
@@ -62,7 +62,6 @@ impl StageState {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Claimed => "claimed",
-            Self::Preparing => "preparing",
             Self::Prepared => "prepared",
             Self::Ended(_) => "ended",
         }
@@ -75,8 +74,6 @@ pub type StepHash = RequestHash;
 /// What happens to a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StageEvent {
-    /// The setup is about to be sent. Durable before it is.
-    Prepare,
     /// The machine has taken the setup.
     Prepared,
     /// A step is about to be sent. Durable before it is.
@@ -125,20 +122,14 @@ pub fn next(state: &StageState, event: &StageEvent) -> Result<StageState, Refuse
         })
     };
     match (state, event) {
-        (S::Claimed | S::Preparing, E::Prepare) => Ok(S::Preparing),
-        (S::Preparing, E::Prepared)
-        | (S::Prepared, E::Prepare | E::Prepared | E::StepSent { .. } | E::StepEnded { .. }) => {
-            Ok(S::Prepared)
-        }
+        (S::Claimed, E::Prepared)
+        | (S::Prepared, E::Prepared | E::StepSent { .. } | E::StepEnded { .. }) => Ok(S::Prepared),
         (S::Prepared, E::End(StageEnd::Unprepared)) => refused("end as not prepared"),
-        (S::Claimed | S::Preparing | S::Prepared, E::End(end)) => Ok(S::Ended(end.clone())),
+        (S::Claimed | S::Prepared, E::End(end)) => Ok(S::Ended(end.clone())),
 
-        (S::Ended(_), E::Prepare) => refused("be prepared"),
-        (S::Claimed | S::Ended(_), E::Prepared) => refused("become prepared"),
-        (S::Claimed | S::Preparing | S::Ended(_), E::StepSent { .. }) => refused("run a step"),
-        (S::Claimed | S::Preparing | S::Ended(_), E::StepEnded { .. }) => {
-            refused("take a step's result")
-        }
+        (S::Ended(_), E::Prepared) => refused("become prepared"),
+        (S::Claimed | S::Ended(_), E::StepSent { .. }) => refused("run a step"),
+        (S::Claimed | S::Ended(_), E::StepEnded { .. }) => refused("take a step's result"),
         (S::Ended(_), E::End(_)) => refused("end again"),
     }
 }

@@ -124,7 +124,7 @@ impl Stage<Claimed> {
             pool,
             executor,
         } = &self.held;
-        pool.note(&lease.stage, StageEvent::Prepare).await?;
+        // The claim is durable; that its setup is sent rests on that.
         executor.prepare(lease, setup).await?;
         pool.note(&lease.stage, StageEvent::Prepared).await?;
         Ok(Stage {

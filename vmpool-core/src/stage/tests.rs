@@ -6,16 +6,15 @@ use super::{StageEnd, StageEvent, StageState, StepHash, next};
 use crate::clock::Timestamp;
 use crate::step::{StepOutcome, StepStatus};
 
-fn states() -> [StageState; 4] {
+fn states() -> [StageState; 3] {
     [
         StageState::Claimed,
-        StageState::Preparing,
         StageState::Prepared,
         StageState::Ended(StageEnd::Released),
     ]
 }
 
-fn events() -> [StageEvent; 6] {
+fn events() -> [StageEvent; 5] {
     let outcome = StepOutcome {
         status: StepStatus::Exited { code: 0 },
         started_at: Timestamp(1),
@@ -23,7 +22,6 @@ fn events() -> [StageEvent; 6] {
         log_end: 3,
     };
     [
-        StageEvent::Prepare,
         StageEvent::Prepared,
         StageEvent::StepSent {
             step: "build".into(),
@@ -42,25 +40,16 @@ fn events() -> [StageEvent; 6] {
 fn every_pair_is_as_the_table_says() {
     let lost = || Some("ended");
     let table = [
-        // prepare, prepared, step sent, step ended, end as not prepared, end
-        [Some("preparing"), None, None, None, lost(), lost()],
+        // prepared, step sent, step ended, end as not prepared, end
+        [Some("prepared"), None, None, lost(), lost()],
         [
-            Some("preparing"),
-            Some("prepared"),
-            None,
-            None,
-            lost(),
-            lost(),
-        ],
-        [
-            Some("prepared"),
             Some("prepared"),
             Some("prepared"),
             Some("prepared"),
             None,
             lost(),
         ],
-        [None, None, None, None, None, None],
+        [None, None, None, None, None],
     ];
     for (state, row) in states().iter().zip(table) {
         for (event, expected) in events().iter().zip(row) {
@@ -82,4 +71,10 @@ fn an_end_keeps_its_reason() {
         ended,
         StageState::Ended(StageEnd::MachineLost(Arc::from("spot")))
     );
+}
+
+#[test]
+fn p4_a_stage_of_an_older_journal_goes_on() {
+    let older: StageState = serde_json::from_str(r#""preparing""#).expect("it is known");
+    assert_eq!(older, StageState::Claimed);
 }

@@ -45,14 +45,9 @@ async fn a_stage_ends_at_its_own_deadline_and_not_before() {
     world.pool.acquire(request).await.expect("a machine comes");
     world
         .pool
-        .note(&"build-1".into(), StageEvent::Prepare)
-        .await
-        .expect("it is claimed");
-    world
-        .pool
         .note(&"build-1".into(), StageEvent::Prepared)
         .await
-        .expect("it is preparing");
+        .expect("it is claimed");
     tokio::time::sleep(Duration::from_secs(3599)).await;
     world
         .pool

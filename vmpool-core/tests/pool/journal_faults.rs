@@ -362,7 +362,7 @@ async fn p1_a_stage_of_which_a_write_was_made_that_nobody_waited_for_still_ends(
     let config = PoolConfig::new("linux", 1, 2);
     let world = World::on(config, FaultPlan::none(), journal.clone()).await;
     let lease = world.lease("build-1").await;
-    is_made_late(&journal, &lease, StageState::Preparing).await;
+    is_made_late(&journal, &lease, StageState::Prepared).await;
     world.release("build-1").await;
     world.end().await;
 }
@@ -378,9 +378,7 @@ async fn p3_a_stage_that_is_prepared_unseen_ends_at_its_own_deadline_and_not_bef
         ..AcquireRequest::new("build-1")
     };
     let lease = world.pool.acquire(request).await.expect("a machine comes");
-    for state in [StageState::Preparing, StageState::Prepared] {
-        is_made_late(&journal, &lease, state).await;
-    }
+    is_made_late(&journal, &lease, StageState::Prepared).await;
     tokio::time::sleep(world.config.deadlines.prepare * 2).await;
     world
         .until("it goes on", |status| status.claimed == 1)
@@ -434,7 +432,7 @@ async fn p1_a_stages_end_that_is_found_on_the_way_takes_its_machine_along() {
         .commit(batch)
         .await
         .expect("nothing speaks against it");
-    let noted = world.pool.note(&stage.id, StageEvent::Prepare).await;
+    let noted = world.pool.note(&stage.id, StageEvent::Prepared).await;
     noted.expect_err("it is over");
     world
         .until("its machine is gone", |status| status.machines.is_empty())

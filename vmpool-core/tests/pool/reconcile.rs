@@ -46,10 +46,8 @@ async fn prepare(world: &World, lease: &Lease) -> Arc<SimExecutor> {
     let executor = SimExecutor::new(&world.link);
     let prepared = executor.prepare(lease, &StageSetup::default()).await;
     prepared.expect("the agent prepares it");
-    for event in [StageEvent::Prepare, StageEvent::Prepared] {
-        let noted = world.pool.note(lease.stage(), event).await;
-        noted.expect("it is possible");
-    }
+    let noted = world.pool.note(lease.stage(), StageEvent::Prepared).await;
+    noted.expect("it is possible");
     executor
 }
 

@@ -52,7 +52,6 @@ async fn p4_p5_a_prepared_stage_goes_on_with_its_steps_and_their_results() {
         ended_at: world.parts.clock.now(),
     };
     let events = [
-        StageEvent::Prepare,
         StageEvent::Prepared,
         StageEvent::StepSent {
             step: "step-1".into(),

@@ -248,10 +248,8 @@ pub(super) async fn claim(pool: &WarmPool, stage: &str) -> Lease {
 
 /// The stage's machine is set up: from now on it lasts until it is released.
 pub(super) async fn prepare(pool: &WarmPool, stage: &StageId) {
-    for event in [StageEvent::Prepare, StageEvent::Prepared] {
-        // A machine that was lost meanwhile has ended it.
-        let _ = pool.note(stage, event).await;
-    }
+    // A machine that was lost meanwhile has ended it.
+    let _ = pool.note(stage, StageEvent::Prepared).await;
 }
 
 /// Why a stage is over, as its caller is told.

@@ -101,7 +101,6 @@ pub(super) fn stage(record: &StageRecord) -> v1::GetStageResponse {
     let row = &record.stage;
     let (state, ended) = match &row.state {
         StageState::Claimed => (v1::StageState::Claimed, String::new()),
-        StageState::Preparing => (v1::StageState::Preparing, String::new()),
         StageState::Prepared => (v1::StageState::Prepared, String::new()),
         StageState::Ended(end) => (v1::StageState::Ended, end.to_string()),
     };
