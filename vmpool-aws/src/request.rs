@@ -83,8 +83,7 @@ impl Request {
         {
             places.retain(|place| &*place.zone == wished);
         }
-        let offers = places.iter();
-        let offers = offers.map(|place| Offer {
+        let offers = places.iter().map(|place| Offer {
             machine_type: place.machine_type.to_string(),
             zone: template.zone(&place.zone).cloned().unwrap_or_default(),
             price: None,

@@ -225,10 +225,7 @@ async fn owns(
             None => runner.knows(pool).await?,
             Some(stage) => {
                 let has = runner.pool_of(stage).await?;
-                has.is_some_and(|has| {
-                    let base = pools.pool(has.as_str()).map(|spec| spec.base.as_str());
-                    has == *pool || base == Some(pool.as_str())
-                })
+                has.is_some_and(|has| pools.is_of(has.as_str(), pool.as_str()))
             }
         })
     };

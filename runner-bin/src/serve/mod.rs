@@ -37,6 +37,7 @@ mod process;
 mod reload;
 mod routes;
 mod screen;
+mod shares;
 mod shift;
 mod signals;
 mod site;

@@ -72,6 +72,11 @@ impl PoolFile {
             .or_else(|| self.pool(&wanted.pool))
     }
 
+    /// Whether `pool` is the one of this name, or a variant or a tenant's of it.
+    pub fn is_of(&self, pool: &str, name: &str) -> bool {
+        pool == name || self.pool(pool).is_some_and(|pool| pool.base == name)
+    }
+
     /// The pool of this name.
     pub fn pool(&self, name: &str) -> Option<&PoolSpec> {
         self.pools.iter().find(|pool| pool.name == name)

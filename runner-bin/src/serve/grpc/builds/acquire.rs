@@ -27,6 +27,9 @@ const NEXT_NEWS: Duration = Duration::from_millis(100);
 /// After news that nobody could give.
 const NO_NEWS: Duration = Duration::from_secs(1);
 
+/// Whoever has the pool has so long at most to say why there is no machine.
+const WORD: Duration = Duration::from_millis(250);
+
 struct Acquiring {
     builds: Builds,
     lease: Asked,
@@ -43,9 +46,6 @@ enum Next {
     More(AcquireProgress),
     Last(Result<AcquireProgress, Status>),
 }
-
-/// Whoever has the pool has so long at most to say why there is no machine.
-const WORD: Duration = Duration::from_millis(250);
 
 /// Asks for the machine, in the pools of `turns`; `until` is the caller's deadline.
 pub(super) fn acquire(

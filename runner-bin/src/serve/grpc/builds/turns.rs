@@ -1,11 +1,7 @@
 //! The pools of one request: the one that it names and those that it falls back
-//! on, one after the other.
-//!
-//! All of them share one time, as over HTTP: the request's, or what the first
-//! pool lets its requests wait. Each has an equal part of what is left, and
-//! none longer than its pool's own; what one leaves over is the next ones'.
+//! on, one after the other, for as long as their shares of its time last.
 
-use std::collections::VecDeque;
+use std::mem;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -16,28 +12,23 @@ use vmpool_proto::v1::AcquireRequest;
 
 use super::failure::{Failure, other};
 use super::{Builds, READING, request, silent_journal};
-
-/// Pools that one request may fall back on.
-const MOST: usize = 16;
-
-/// All turns together, where no pool says how long its requests wait.
-const USUAL: Duration = Duration::from_mins(10);
+use crate::serve::shares::{MOST_FALLBACKS, Shares, Waits, wait_of};
 
 /// Who is asked next, and until when.
 #[derive(Debug)]
 pub(super) struct Turns {
     /// What is asked of each; its pool is that of the turn.
     request: AcquireRequest,
-    /// With how long each lets its requests wait, where that is known.
-    pools: VecDeque<(PoolName, Option<Duration>)>,
+    /// Before it begins.
+    pools: Vec<Waits>,
     /// None: the first pool is the only one, and waits as the request says.
-    until: Option<Instant>,
+    shares: Option<Shares>,
 }
 
 impl Turns {
     /// The first pool.
     pub(super) fn first(&self) -> &str {
-        let first = self.pools.front();
+        let first = self.pools.first();
         first.map(|(pool, _)| pool.as_str()).unwrap_or_default()
     }
 
@@ -49,9 +40,7 @@ impl Turns {
             return;
         }
         let named = (request.wait_ms > 0).then(|| Duration::from_millis(request.wait_ms));
-        let mut usual = self.pools.iter().filter_map(|(_, wait)| *wait);
-        let patience = named.or_else(|| usual.next()).unwrap_or(USUAL);
-        self.until = now.checked_add(patience);
+        self.shares = Some(Shares::begin(mem::take(&mut self.pools), named, now));
         if let Some(first) = self.next(now) {
             *request = first;
         }
@@ -59,15 +48,11 @@ impl Turns {
 
     /// The next pool's request; none: there is no other pool.
     pub(super) fn next(&mut self, now: Instant) -> Option<AcquireRequest> {
-        let until = self.until?;
-        let turns = u32::try_from(self.pools.len()).unwrap_or(u32::MAX);
-        let (pool, longest) = self.pools.pop_front()?;
-        let share = until.saturating_duration_since(now) / turns;
-        let share = longest.map_or(share, |longest| longest.min(share));
+        let (pool, wait) = self.shares.as_mut()?.next(now)?;
         Some(AcquireRequest {
             pool: pool.to_string(),
             // Nothing left is a time, too.
-            wait_ms: u64::try_from(share.as_millis()).unwrap_or(u64::MAX).max(1),
+            wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
             ..self.request.clone()
         })
     }
@@ -84,8 +69,8 @@ impl Builds {
         let first = request::pool(&asked.pool)?;
         self.allow(&self.caller, &first)?;
         let further = &asked.fallback_pools;
-        if further.len() > MOST {
-            let why = format!("there are more than {MOST}");
+        if further.len() > MOST_FALLBACKS {
+            let why = format!("there are more than {MOST_FALLBACKS}");
             return Err(Failure::field("fallback_pools", why).into());
         }
         let mut pools = vec![first];
@@ -105,15 +90,15 @@ impl Builds {
         }
         let file = self.desk.pools();
         let pools = pools.into_iter().map(|pool| {
-            let wait = file.choose(&request::wanted(asked.variant.clone(), pool.to_string()));
-            let wait = wait.map(|spec| spec.timing.deadlines.acquire.unwrap_or(USUAL));
+            let wanted = request::wanted(asked.variant.clone(), pool.to_string());
+            let wait = wait_of(&file, &wanted);
             (pool, wait)
         });
         let pools = pools.collect();
         Ok(Turns {
             request: AcquireRequest::default(),
             pools,
-            until: None,
+            shares: None,
         })
     }
 
@@ -129,8 +114,7 @@ impl Builds {
         let has = has.map_err(|error| other(RunnerError::from(error)))?;
         let file = self.desk.pools();
         Ok(has.and_then(|has| {
-            let base = file.pool(has.as_str()).map(|spec| spec.base.clone());
-            let is = |pool: &&PoolName| **pool == has || base.as_deref() == Some(pool.as_str());
+            let is = |pool: &&PoolName| file.is_of(has.as_str(), pool.as_str());
             pools.iter().find(is).cloned()
         }))
     }
