@@ -11,7 +11,8 @@ use vmpool_core::ledger::{Entry, Ledger};
 use vmpool_core::runner::PoolStanding;
 use vmpool_proto::v1::LedgerLine;
 
-use super::service::{READING, moved, silent_journal};
+use super::service::moved;
+use super::visible::{READING, silent_journal};
 use crate::messages;
 
 pub(super) type Lines = Pin<Box<dyn Stream<Item = Result<LedgerLine, Status>> + Send>>;

@@ -16,6 +16,7 @@ mod health;
 mod ledger;
 mod reflection;
 mod service;
+mod visible;
 mod watch;
 
 use std::io;
@@ -36,7 +37,8 @@ use vmpool_proto::v1::runner_server::RunnerServer;
 pub(super) use self::builds::{Ask, Builds, withdrawal};
 use self::guest::Guest;
 use self::health::health;
-pub(super) use self::service::{READING, Service, moved, silent_journal};
+pub(super) use self::service::{Service, moved};
+pub(super) use self::visible::{READING, silent_journal};
 use super::access::{Access, Caller, DoorKind, GateLayer, over_grpc};
 use super::desk::Desk;
 use super::doors::accepted;

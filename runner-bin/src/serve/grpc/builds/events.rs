@@ -18,7 +18,7 @@ use vmpool_proto::v1::PoolEvent;
 use super::failure::{Failure, Reason, moved};
 use super::{Builds, Sent, message};
 use crate::serve::access::Caller;
-use crate::serve::grpc::service::READING;
+use crate::serve::grpc::visible::READING;
 
 /// Events that are read at once.
 const PAGE: usize = 256;

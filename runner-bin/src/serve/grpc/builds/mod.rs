@@ -36,7 +36,7 @@ use self::ask::Method;
 pub(in crate::serve) use self::ask::{Ask, withdrawal};
 use self::failure::{Failure, Reason, moved, other, over_time};
 use self::output::Following;
-use super::service::READING;
+use super::visible::READING;
 use crate::serve::access::Caller;
 use crate::serve::desk::Desk;
 use crate::serve::logs::FileLogs;
