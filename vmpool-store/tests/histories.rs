@@ -217,6 +217,7 @@ impl History {
                 hash: Some(RequestHash::default()),
                 claimed_at: NOW,
                 deadline: NOW,
+                tried: Vec::new(),
                 version,
             })),
             _ => Row::Step(Arc::new(StepRow {

@@ -136,6 +136,7 @@ fn claim(stage: &str, by: &str, term: u64) -> Batch {
         hash: None,
         claimed_at: at,
         deadline: at,
+        tried: Vec::new(),
         version: Version(1),
     };
     Batch {

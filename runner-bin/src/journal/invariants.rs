@@ -1,7 +1,8 @@
 //! What is true of every journal at every moment, heard entry by entry:
 //!
 //! - the columns beside a row say what the row says;
-//! - a claimed machine and a stage that goes on name each other (P2);
+//! - a claimed machine and a stage that goes on name each other (P2); one that
+//!   waits for its next machine is named by none;
 //! - a step has its stage, and what is not over has its pool;
 //! - no row is behind its events, and events are numbered upwards;
 //! - a pool's slots are within its limit, where that is known (P7).
@@ -154,7 +155,7 @@ impl Invariants {
             RowKind::Stage => {
                 self.counts.stages += 1;
                 let row: StageRow = parsed(entry)?;
-                if !row.state.is_ended() {
+                if row.has_machine() {
                     self.going_on.insert(row.id.clone(), row.machine.clone());
                 }
                 let pool = row.pool.to_string();

@@ -6,18 +6,21 @@ use vmpool_core::stage::StageState;
 use vmpool_core::{PoolName, StepOutcome, StepStatus};
 use vmpool_proto::v1;
 
-/// A stage that has or had a machine, of which there may be no row any more.
+/// A stage that has or had a machine, of which there may be no row any more. One
+/// that waits for its next machine has none.
 pub(crate) fn stage(record: &StageRecord, machine: Option<&MachineRow>) -> v1::Stage {
     let row = &record.stage;
     let ended = match &row.state {
         StageState::Ended(end) => end.to_string(),
         _ => String::new(),
     };
+    let has = (row.state != StageState::Waiting).then_some(&row.machine);
+    let machine = machine.filter(|_| has.is_some());
     v1::Stage {
         id: row.id.to_string(),
         pool: row.pool.to_string(),
         state: row.state.as_str().to_owned(),
-        machine_id: row.machine.to_string(),
+        machine_id: has.map(ToString::to_string).unwrap_or_default(),
         machine_state: machine.map(|row| row.state.to_string()).unwrap_or_default(),
         since_unix_ms: row.claimed_at.0,
         deadline_unix_ms: row.deadline.0,

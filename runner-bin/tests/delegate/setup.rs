@@ -1,12 +1,13 @@
 //! `/setup` and `/destroy` on machines of this host.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::support::{Answered, Site, ask, lite_engine, setup, step};
+use crate::support::{Answered, Site, ask, lite_engine, setup, step, wait_for};
 
 #[tokio::test]
 async fn case_10_the_answer_says_all_of_the_machine_and_no_key_of_it() {
@@ -170,4 +171,78 @@ async fn case_28_a_stage_that_is_destroyed_while_it_waits_is_told_so_and_gets_no
         (200, ""),
         "at once"
     );
+}
+
+/// The folders of stages below `folder`, of machines whose agents have begun.
+fn stage_folders(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !path.is_dir() {
+            continue;
+        }
+        if path.ends_with("stage") {
+            found.push(path);
+        } else {
+            stage_folders(&path, found);
+        }
+    }
+}
+
+/// Waits for so many machines that are ready, and keeps stages from being
+/// prepared there; gives their ids.
+async fn spoil_machines(site: &Site, count: usize) -> Vec<String> {
+    let root = site.path().join("machines");
+    let folders = wait_for(&format!("{count} ready machines"), async || {
+        let ready = site.get("/pools/linux").await?.json()["ready"].as_u64()?;
+        let mut folders = Vec::new();
+        stage_folders(&root, &mut folders);
+        (ready == count as u64 && folders.len() == count).then_some(folders)
+    })
+    .await;
+    let spoil = |folder: PathBuf| {
+        fs::remove_dir(&folder).expect("it is empty");
+        fs::write(&folder, "").expect("a file in its place");
+        let below = folder.strip_prefix(&root).expect("it is below");
+        let id = below.components().next().expect("the machine's folder");
+        id.as_os_str().to_str().expect("an id").to_owned()
+    };
+    folders.into_iter().map(spoil).collect()
+}
+
+#[tokio::test]
+async fn case_16_an_init_that_fails_gets_the_next_machine_of_the_pool_for_the_same_stage() {
+    let site = Site::new(1, 3);
+    let _runner = site.serve().await;
+    let spoiled = spoil_machines(&site, 1).await;
+    let machine = site.setup("s").await;
+    assert_ne!(machine, spoiled[0]);
+    assert_eq!(site.setup("s").await, machine, "P9");
+    let ended = site.insist("/step", &step("s", "hi", "true")).await;
+    assert_eq!(ended.json(), json!({"exited": true}));
+    let story = site.get("/stages/s/explain").await.expect("an answer").body;
+    let told = format!("machine {} could not be prepared", spoiled[0]);
+    assert!(story.contains(&told), "{story}");
+    site.destroy("s").await;
+}
+
+#[tokio::test]
+async fn case_16_a_stage_that_no_machine_can_be_prepared_for_ends_and_names_each() {
+    let site = Site::new(3, 9);
+    let _runner = site.serve().await;
+    let spoiled = spoil_machines(&site, 3).await;
+    let refused = site.insist("/setup", &setup("s")).await;
+    assert_eq!(refused.status, 500, "{refused:?}");
+    for machine in &spoiled {
+        assert!(refused.body.contains(machine), "{machine}: {refused:?}");
+    }
+    assert!(
+        refused
+            .body
+            .contains("none of 3 machines could be prepared"),
+        "{refused:?}"
+    );
+    let again = site.insist("/setup", &setup("s")).await;
+    assert_eq!(again.status, 500, "it is over: {again:?}");
+    site.setup("another").await;
+    site.destroy("another").await;
 }

@@ -79,6 +79,7 @@ fn stage(id: &str, machine: &str, term: Term) -> Row {
         hash: None,
         claimed_at: Timestamp(1),
         deadline: Timestamp(1),
+        tried: Vec::new(),
         version: Version(1),
     }))
 }

@@ -12,7 +12,7 @@ pub(super) fn phases(findings: &Findings) -> Vec<Phase> {
     let mut phases = Vec::new();
     match &findings.subject {
         Subject::Stage(record) => {
-            phases.extend(waiting(findings, Some(record.stage.claimed_at)));
+            phases.extend(waiting(findings, Some(first_claim(findings, record))));
             if let Some(row) = &findings.machine {
                 // The stage's own phases say more of the time it had it.
                 let machine = machine(findings, row).into_iter();
@@ -66,7 +66,18 @@ fn refused_at(findings: &Findings) -> Option<Timestamp> {
 
 fn waiting(findings: &Findings, until: Option<Timestamp>) -> Option<Phase> {
     let since = waits_since(findings)?;
-    Some(phase("waiting", since, until, findings.now))
+    // What it waited later, for another machine, is one of its stage's phases.
+    let first = until.is_none_or(|until| since <= until);
+    first.then(|| phase("waiting", since, until, findings.now))
+}
+
+/// When the stage got the first of its machines.
+fn first_claim(findings: &Findings, record: &StageRecord) -> Timestamp {
+    let mut events = findings.events.iter();
+    let claimed = events.find(|event| {
+        event.what == "claimed" && matches!(&event.key, RowKey::Stage(id) if *id == record.stage.id)
+    });
+    claimed.map_or(record.stage.claimed_at, |event| event.at)
 }
 
 /// A machine's states.
@@ -106,22 +117,27 @@ fn boot(event: &Event) -> Option<Phase> {
     })
 }
 
-/// Preparing, running, and each step.
+/// Preparing on each of its machines, waiting for another, running, each step.
 fn stage(findings: &Findings, record: &StageRecord) -> Vec<Phase> {
-    let at = |what: &str| {
-        let found = findings.events.iter().find(|event| {
-            event.what == what && matches!(&event.key, RowKey::Stage(id) if *id == record.stage.id)
-        });
-        found.map(|event| event.at)
-    };
-    let (prepared, ended) = (at("prepared"), at("ended"));
-    let mut phases = Vec::new();
-    if let Some(since) = at("claimed") {
-        let until = prepared.or(ended);
-        phases.push(phase("preparing", since, until, findings.now));
-    }
-    if let Some(since) = prepared {
-        phases.push(phase("running", since, ended, findings.now));
+    let its = findings.events.iter().filter(|event| {
+        event.version != Version(0)
+            && matches!(&event.key, RowKey::Stage(id) if *id == record.stage.id)
+    });
+    let mut its = its.peekable();
+    let (mut phases, mut ended) = (Vec::new(), None);
+    while let Some(event) = its.next() {
+        let name = match &*event.what {
+            "claimed" => "preparing",
+            "waiting" => "waiting",
+            "prepared" => "running",
+            "ended" => {
+                ended = Some(event.at);
+                continue;
+            }
+            _ => continue,
+        };
+        let until = its.peek().map(|next| next.at);
+        phases.push(phase(name, event.at, until, findings.now));
     }
     let steps = record.steps.iter();
     phases.extend(steps.filter_map(|row| step(findings, row, ended)));

@@ -11,7 +11,7 @@ use crate::machine::MachineState;
 use crate::order::Phase;
 use crate::pool::PoolStatus;
 use crate::pool::notice::NOTICE;
-use crate::stage::StageState;
+use crate::stage::{StageState, told};
 
 /// The sentence.
 pub(super) fn summary(findings: &Findings) -> String {
@@ -31,6 +31,11 @@ fn stage(findings: &Findings, record: &StageRecord) -> String {
         StageState::Claimed => format!(
             "stage {id} has machine {machine} since {}, which is not prepared yet",
             since("claimed")
+        ),
+        StageState::Waiting => format!(
+            "stage {id} waits for its next machine since {}: {}",
+            since("waiting"),
+            shortly(&told(&row.tried))
         ),
         StageState::Prepared => {
             let running: Vec<_> = record
@@ -67,9 +72,9 @@ fn stage(findings: &Findings, record: &StageRecord) -> String {
     }
 }
 
-/// When the stage came to be `what`; at the earliest when it was claimed.
+/// When the stage came to be `what` last; at the earliest when it was claimed.
 fn begun(findings: &Findings, record: &StageRecord, what: &str) -> crate::Timestamp {
-    let found = findings.events.iter().find(|event| {
+    let found = findings.events.iter().rfind(|event| {
         event.what == what && matches!(&event.key, RowKey::Stage(id) if *id == record.stage.id)
     });
     found.map_or(record.stage.claimed_at, |event| event.at)

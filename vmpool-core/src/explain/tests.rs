@@ -110,6 +110,7 @@ impl Hand {
             hash: None,
             claimed_at: Timestamp(42_000),
             deadline: Timestamp(9_000_000),
+            tried: Vec::new(),
             version: Version(version),
         };
         self.change(at, Arc::new(row), what, cause).await;

@@ -16,7 +16,7 @@ use crate::link::{KeyHash, Machine};
 use crate::machine::{Hold, MachineState};
 use crate::order::OrderState;
 use crate::pool::RequestHash;
-use crate::stage::{StageState, StepHash};
+use crate::stage::{StageState, StepHash, Tried};
 use crate::step::StepOutcome;
 
 /// An order.
@@ -136,8 +136,19 @@ pub struct StageRow {
     pub claimed_at: Timestamp,
     /// When it ends at the latest.
     pub deadline: Timestamp,
+    /// The machines that it had before and that could not be prepared. While it
+    /// waits for the next one, `machine` is the last of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// The row's version.
     pub version: Version,
+}
+
+impl StageRow {
+    /// Its machine is its own: it has not ended, and does not wait for another.
+    pub fn has_machine(&self) -> bool {
+        !matches!(self.state, StageState::Waiting | StageState::Ended(_))
+    }
 }
 
 /// A step.

@@ -3,6 +3,8 @@
 //! A request is made once for a stage at a time; others for the same stage wait
 //! for its end and find its result.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -19,7 +21,7 @@ use super::{
 use crate::TRACED;
 use crate::clock::{Timestamp, later};
 use crate::id::StageId;
-use crate::journal::JournalError;
+use crate::journal::{JournalError, StageRow};
 use crate::stage::StageState;
 
 impl Shared {
@@ -90,7 +92,8 @@ impl Shared {
             }
             let origin = waiting.map_or(Origin::Warm, |p| Origin::Waited(p.since.elapsed()));
             place = Some(claim.place());
-            match self.write_claim(claim, request, origin, waiting).await {
+            let written = self.write_claim(claim, request, turn.before.as_ref(), origin, waiting);
+            match written.await {
                 Written::Lease(lease) => {
                     turn.through();
                     return Ok(lease);
@@ -111,7 +114,7 @@ impl Shared {
         };
         let asked = self.book.lock().ask(&request.stage);
         let turn = match asked {
-            book::Turn::Ours => self.asking(request),
+            book::Turn::Ours(before) => self.asking(request, before)?,
             // Somebody waits with the same request; this one does not.
             book::Turn::Follow(_) => return Err(none_ready()),
             book::Turn::Held => return Ok(self.held(request).await?),
@@ -126,7 +129,8 @@ impl Shared {
             if !*self.may_write.borrow() {
                 return Err(self.not_ruling(request).into());
             }
-            let written = self.write_claim(claim, request, Origin::Warm, None);
+            let before = turn.before.as_ref();
+            let written = self.write_claim(claim, request, before, Origin::Warm, None);
             match written.await {
                 Written::Lease(lease) => {
                     turn.through();
@@ -159,6 +163,7 @@ impl Shared {
                     stage,
                     reason: end.to_string(),
                 },
+                StageState::Waiting => AttachError::Unknown { stage },
                 // Its claim was durable a moment ago, and is not in the book
                 // yet; or the pool is another's, who made it.
                 state => AttachError::Journal {
@@ -179,7 +184,9 @@ impl Shared {
         loop {
             let turn = self.book.lock().ask(&request.stage);
             let through = match turn {
-                book::Turn::Ours => return Ok(Turn::Ours(self.asking(request))),
+                book::Turn::Ours(before) => {
+                    return self.asking(request, before).map(Turn::Ours);
+                }
                 book::Turn::Follow(through) => through,
                 book::Turn::Held => return self.held(request).await.map(Turn::Through),
             };
@@ -199,11 +206,18 @@ impl Shared {
         }
     }
 
-    fn asking<'a>(&'a self, request: &'a AcquireRequest) -> Asking<'a> {
-        Asking {
+    fn asking<'a>(
+        &'a self,
+        request: &'a AcquireRequest,
+        before: Option<Arc<StageRow>>,
+    ) -> Result<Asking<'a>, AcquireError> {
+        let hash = before.as_ref().and_then(|row| row.hash);
+        let asking = Asking {
             shared: self,
             stage: Some(&request.stage),
-        }
+            before,
+        };
+        Self::same_request(request, hash).map(|()| asking)
     }
 
     /// The lease of a stage that has its machine.

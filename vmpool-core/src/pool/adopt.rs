@@ -75,6 +75,7 @@ impl Shared {
             claimed_at: now,
             // Its agent knows its own, and keeps it.
             deadline: now.after(self.config.deadlines.stage),
+            tried: Vec::new(),
             version: Version(1),
         };
         let steps = report.steps.iter().map(|step| {
@@ -141,7 +142,7 @@ impl Shared {
             });
             book.put_machine(machine);
             if stage.state != StageState::Prepared {
-                book.watch_prepare(id.clone(), prepare_by);
+                book.watch_prepare(&stage, prepare_by);
             }
             let followers = book.put_stage(stage, Origin::Attached);
             if let Some(known) = book.steps_mut(&id) {

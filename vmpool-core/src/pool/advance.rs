@@ -16,10 +16,56 @@ use crate::id::{MachineId, StageId};
 use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, StageRecord, StageRow};
 use crate::link::Health;
 use crate::machine::{self, Effect, MachineEvent, MachineState};
-use crate::stage::{self, StageEnd, StageEvent};
+use crate::stage::{self, StageEnd, StageEvent, Tried};
 
 /// Lost swaps in a row after which something else is wrong.
 pub(super) const MOST_SWAPS: u32 = 16;
+
+/// What becomes of a stage whose machine is on its way out.
+pub(super) enum Leaves {
+    /// It ends.
+    Ends(StageEnd),
+    /// It waits for the next machine, as this one could not be prepared.
+    Waits(Tried),
+}
+
+/// It is not possible that the stage leaves its machine so.
+struct Stays;
+
+impl Leaves {
+    /// The stage of a machine that it leaves, as it is after that. None: it is
+    /// over already.
+    fn from(
+        &self,
+        machine: &MachineRow,
+        stage: Option<(Arc<StageRow>, Origin)>,
+    ) -> Result<Option<(Arc<StageRow>, Origin)>, Stays> {
+        let Some((stage, origin)) = stage.filter(|(stage, _)| !stage.state.is_ended()) else {
+            return match self {
+                Self::Ends(_) => Ok(None),
+                Self::Waits(_) => Err(Stays),
+            };
+        };
+        let mut tried = stage.tried.clone();
+        let event = match self {
+            Self::Ends(end) => StageEvent::End(end.clone()),
+            // A person wants to look at it when the stage has ended.
+            Self::Waits(_) if machine.hold.is_some() => return Err(Stays),
+            Self::Waits(unfit) => {
+                tried.push(unfit.clone());
+                StageEvent::Unfit(unfit.clone())
+            }
+        };
+        let state = stage::next(&stage.state, &event).map_err(|_| Stays)?;
+        let after = StageRow {
+            state,
+            tried,
+            version: stage.version.next(),
+            ..(*stage).clone()
+        };
+        Ok(Some((Arc::new(after), origin)))
+    }
+}
 
 /// Why a machine did not change.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -46,7 +92,18 @@ impl Shared {
         cause: impl Into<Cow<'static, str>>,
         end: Option<StageEnd>,
     ) -> Result<MachineState, AdvanceError> {
-        let cause = cause.into();
+        let leaves = end.map(Leaves::Ends);
+        self.advance_and(id, event, cause.into(), leaves).await
+    }
+
+    /// As [`Shared::advance`], for a stage that need not end when it leaves its machine.
+    pub(super) async fn advance_and(
+        &self,
+        id: &MachineId,
+        event: MachineEvent,
+        cause: Cow<'static, str>,
+        leaves: Option<Leaves>,
+    ) -> Result<MachineState, AdvanceError> {
         for _ in 0..MOST_SWAPS {
             let (row, stage) = {
                 let book = self.book.lock();
@@ -56,12 +113,20 @@ impl Shared {
                 let stage = stage.map(|entry| (entry.row.clone(), entry.origin));
                 (row, stage)
             };
-            let event = self.rather_held(&row, event, end.as_ref());
+            let event = self.rather_held(&row, event, leaves.as_ref());
             let (state, effects) = machine::next(row.state, event)?;
-            if effects.contains(&Effect::EndStage) && end.is_none() {
-                let state = row.state;
-                return Err(machine::Refused { state, event }.into());
-            }
+            let refused = machine::Refused {
+                state: row.state,
+                event,
+            };
+            let left = match &leaves {
+                _ if !effects.contains(&Effect::EndStage) => None,
+                Some(leaves) => leaves.from(&row, stage).map_err(|Stays| refused)?,
+                None => return Err(refused.into()),
+            };
+            let waits = left
+                .as_ref()
+                .is_some_and(|(stage, _)| !stage.state.is_ended());
             let at = self.now();
             let calls = (state == MachineState::Terminating).then_some(at);
             let (hold, cause) = match &row.hold {
@@ -75,29 +140,17 @@ impl Shared {
                 state,
                 since: at,
                 cause: cause.clone(),
+                // What the machine was not prepared for it never served.
+                stage: row.stage.clone().filter(|_| !waits),
                 called_at: calls.or(row.called_at),
                 hold,
                 version: row.version.next(),
                 ..(*row).clone()
             });
             let mut changes = vec![Change::new(after.clone(), state.as_str(), cause.clone())];
-            let mut ended = None;
-            if effects.contains(&Effect::EndStage)
-                && let (Some((stage, origin)), Some(end)) = (stage, &end)
-                && !stage.state.is_ended()
-            {
-                let Ok(state) = stage::next(&stage.state, &StageEvent::End(end.clone())) else {
-                    let state = row.state;
-                    return Err(machine::Refused { state, event }.into());
-                };
-                let version = stage.version.next();
-                let stage = Arc::new(StageRow {
-                    state,
-                    version,
-                    ..(*stage).clone()
-                });
-                changes.push(Change::new(stage.clone(), "ended", cause.clone()));
-                ended = Some((stage, origin));
+            if let Some((stage, _)) = &left {
+                let what = stage.state.as_str();
+                changes.push(Change::new(stage.clone(), what, cause.clone()));
             }
             match self.commit(changes).await {
                 Ok(()) => {}
@@ -121,9 +174,11 @@ impl Shared {
                 // in their order, and who hears that one is ready can have it.
                 let mut book = self.book.lock();
                 book.put_machine(after.clone());
-                if let Some((stage, origin)) = ended {
+                if let Some((stage, origin)) = left {
                     self.metrics.stage_ended(&stage.state);
-                    tracing::info!(pool = %self.name, stage = %stage.id, machine = %id, %cause, "a stage ended");
+                    if !waits {
+                        tracing::info!(pool = %self.name, stage = %stage.id, machine = %id, %cause, "a stage ended");
+                    }
                     // It asks for nothing any more, so nobody follows it.
                     let _ = book.put_stage(stage, origin);
                 }
@@ -254,7 +309,10 @@ impl Shared {
         let unreadable = |error: JournalError| CommitError::Unavailable {
             reason: error.to_string(),
         };
-        let Some((row, record)) = self.read_both(id).await.map_err(unreadable)? else {
+        let had = self.book.lock().machine(id).map(|known| known.row.clone());
+        let had = had.as_ref().and_then(|row| row.stage.as_ref());
+        let both = self.read_both(id, had).await.map_err(unreadable)?;
+        let Some((row, record)) = both else {
             return Ok(None);
         };
         let (changed, followers) = {
@@ -301,23 +359,24 @@ impl Shared {
         Ok(Some(row))
     }
 
-    /// A machine and its stage. The stage's end is written together with the
-    /// machine's way out: where only the stage's answer tells of it, the
-    /// machine's is older, and is asked for again.
+    /// A machine and its stage, or the one that it had. That the stage leaves its
+    /// machine is written together with the machine's way out: where only the
+    /// stage's answer tells of it, the machine's is older, and is asked for again.
     async fn read_both(
         &self,
         id: &MachineId,
+        had: Option<&StageId>,
     ) -> Result<Option<(Arc<MachineRow>, Option<StageRecord>)>, JournalError> {
         let journal = &self.parts.journal;
         let Some(row) = journal.machine(id).await? else {
             return Ok(None);
         };
-        let record = match &row.stage {
+        let record = match row.stage.as_ref().or(had) {
             Some(stage) => journal.stage(stage).await?,
             None => None,
         };
-        let ended = record.as_ref().is_some_and(|it| it.stage.state.is_ended());
-        if ended && row.state == MachineState::Claimed {
+        let left = record.as_ref().is_some_and(|it| !it.stage.has_machine());
+        if left && row.state == MachineState::Claimed {
             let newer = journal.machine(id).await?;
             return Ok(newer.map(|row| (row, record)));
         }
@@ -376,12 +435,19 @@ impl Shared {
         cause: impl Into<Cow<'static, str>>,
         end: StageEnd,
     ) -> Result<(), ReleaseError> {
+        let cause = cause.into();
         let machine = {
             let book = self.book.lock();
-            book.stage(stage).map(|entry| entry.row.machine.clone())
+            match book.waiting(stage) {
+                Some(_) => None,
+                None => match book.stage(stage) {
+                    Some(entry) => Some(entry.row.machine.clone()),
+                    None => return Ok(()),
+                },
+            }
         };
         let Some(machine) = machine else {
-            return Ok(());
+            return self.end_waiting(stage, cause, end).await;
         };
         let failed = |error: &dyn std::error::Error| ReleaseError {
             stage: stage.clone(),

@@ -21,7 +21,7 @@ use crate::clock::{Timestamp, later};
 use crate::id::Version;
 use crate::journal::{Batch, Change, CommitError, MachineRow, RowKey, StageRow};
 use crate::machine::{self, MachineEvent};
-use crate::stage::StageState;
+use crate::stage::{self, StageEvent, StageState};
 
 /// A claim's write that was begun at a request's deadline gets this long.
 const LAST_WORD: Duration = Duration::from_secs(2);
@@ -41,6 +41,7 @@ impl Shared {
         &self,
         claim: Claim<ReadyMachine>,
         request: &AcquireRequest,
+        before: Option<&Arc<StageRow>>,
         origin: Origin,
         patience: Option<Patience>,
     ) -> Written {
@@ -58,6 +59,11 @@ impl Shared {
         let Ok((state, _)) = machine::next(row.state, MachineEvent::Claim) else {
             self.unfit(claim.keep().row.id(), "it was in the queue and not ready");
             return Written::NextMachine;
+        };
+        let Ok(stage_state) = before.map_or(Ok(StageState::Claimed), |row| {
+            stage::next(&row.state, &StageEvent::Claim)
+        }) else {
+            return Written::StageKnown;
         };
         let now = self.now();
         let (lasts, prepare) = {
@@ -80,12 +86,17 @@ impl Shared {
             pool: self.name.clone(),
             machine: row.id().clone(),
             term: self.term,
-            state: StageState::Claimed,
+            state: stage_state,
             hash: Some(request.hash),
             claimed_at: now,
             deadline: now.after(lasts),
-            version: Version(1),
+            tried: before.map_or_else(Vec::new, |row| row.tried.clone()),
+            version: before.map_or(Version(1), |row| row.version.next()),
         });
+        let asked = match before {
+            None => "a stage asked for a machine",
+            Some(_) => "the stage asked for its next machine",
+        };
         let batch = Batch {
             at: now,
             pool: self.name.clone(),
@@ -93,7 +104,7 @@ impl Shared {
             limit: None,
             changes: vec![
                 Change::new(claimed.clone(), "claimed", "a stage asked for it"),
-                Change::new(stage.clone(), "claimed", "a stage asked for a machine"),
+                Change::new(stage.clone(), "claimed", asked),
             ],
             notes: Vec::new(),
         };
@@ -172,7 +183,7 @@ impl Shared {
                 cause: "a stage asked for it".into(),
             });
             book.put_machine(machine);
-            let soonest = book.watch_prepare(stage.id.clone(), prepare_by);
+            let soonest = book.watch_prepare(&stage, prepare_by);
             let followers = book.put_stage(stage, origin);
             // A claim that was under way when the pool began to end is one more to end.
             (followers, soonest || book.closing || book.shortfall(0) > 0)

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::advance::MOST_SWAPS;
+use super::advance::{Leaves, MOST_SWAPS};
 use super::shared::Shared;
 use super::tend::RENEWAL_PATIENCE;
 use crate::id::{MachineId, StageId};
@@ -158,11 +158,14 @@ impl Shared {
         &self,
         row: &MachineRow,
         event: MachineEvent,
-        end: Option<&StageEnd>,
+        leaves: Option<&Leaves>,
     ) -> MachineEvent {
         let ends = row.state == MachineState::Claimed && event == MachineEvent::Drain;
-        let lost = matches!(end, None | Some(StageEnd::MachineLost(_)));
-        if ends && !lost && row.hold.is_some() && !self.book.lock().ending {
+        let keeps = match leaves {
+            Some(Leaves::Ends(end)) => !matches!(end, StageEnd::MachineLost(_)),
+            Some(Leaves::Waits(_)) | None => false,
+        };
+        if ends && keeps && row.hold.is_some() && !self.book.lock().ending {
             MachineEvent::Hold
         } else {
             event

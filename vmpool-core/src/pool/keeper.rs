@@ -245,7 +245,7 @@ impl Shared {
                 let by = record.stage.claimed_at.after(prepare).max(soonest);
                 let id = record.stage.id.clone();
                 if record.stage.state != StageState::Prepared {
-                    book.watch_prepare(id.clone(), by);
+                    book.watch_prepare(&record.stage, by);
                 }
                 // Nobody can have asked yet.
                 let _ = book.put_stage(record.stage, Origin::Attached);

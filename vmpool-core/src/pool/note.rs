@@ -50,6 +50,10 @@ impl Shared {
                 stage: id.clone(),
                 reason,
             };
+            if matches!(event, StageEvent::Unfit(_) | StageEvent::Claim) {
+                let reason = "its machines are the pool's to give and to take".to_owned();
+                return Err(refused(reason));
+            }
             let state = stage::next(&row.state, event).map_err(|e| refused(e.to_string()))?;
             let mut changes = Vec::with_capacity(1);
             let mut stage = None;
@@ -119,30 +123,34 @@ impl Shared {
     pub(super) async fn reload_stage(&self, id: &StageId) -> Result<(), JournalError> {
         if let Some(record) = self.parts.journal.stage(id).await? {
             let machine = &record.stage.machine;
-            // Its machine's way out was written with its end, and is read back too.
-            if record.stage.state.is_ended() && self.has(machine, id) {
+            // Its machine's way out was written with that, and is read back too.
+            if !record.stage.has_machine() && self.has(machine, id) {
                 let read = self.reload(machine).await;
                 return read.map(drop).map_err(|error| JournalError {
                     attempted: format!("read machine {machine} of stage {id} back"),
                     reason: error.to_string(),
                 });
             }
-            let mut book = self.book.lock();
-            // One that has ended meanwhile stays ended.
-            if book.stage(id).is_none() {
-                return Ok(());
-            }
-            // It asks for nothing any more, so nobody follows it.
-            let _ = book.put_stage(record.stage, Origin::Attached);
+            let followers = {
+                let mut book = self.book.lock();
+                // One that has ended meanwhile stays ended.
+                if book.stage_row(id).is_none() {
+                    return Ok(());
+                }
+                let followers = book.put_stage(record.stage, Origin::Attached);
+                if let Some(steps) = book.steps_mut(id) {
+                    *steps = record
+                        .steps
+                        .into_iter()
+                        .map(|step| (step.id.clone(), step))
+                        .collect();
+                }
+                followers
+            };
+            // Outside the lock: each wakes its waiter.
+            drop(followers);
             // Another of its deadlines may count from now on.
             self.work.notify_one();
-            if let Some(steps) = book.steps_mut(id) {
-                *steps = record
-                    .steps
-                    .into_iter()
-                    .map(|step| (step.id.clone(), step))
-                    .collect();
-            }
         }
         Ok(())
     }
@@ -160,6 +168,8 @@ fn unwritten(stage: &StageId, reason: String) -> NoteError {
 fn cause(event: &StageEvent) -> &'static str {
     match event {
         StageEvent::Prepared => "the agent has carried its setup out",
+        StageEvent::Unfit(_) => "its machine could not be prepared",
+        StageEvent::Claim => "the stage asked for its next machine",
         StageEvent::StepSent { .. } => "it is sent to the agent",
         StageEvent::StepEnded { .. } => "the agent has told its outcome",
         StageEvent::End(_) => "the stage ended",
@@ -169,7 +179,9 @@ fn cause(event: &StageEvent) -> &'static str {
 fn step_of(event: &StageEvent) -> Option<&StepId> {
     match event {
         StageEvent::StepSent { step, .. } | StageEvent::StepEnded { step, .. } => Some(step),
-        StageEvent::Prepared | StageEvent::End(_) => None,
+        StageEvent::Prepared | StageEvent::Unfit(_) | StageEvent::Claim | StageEvent::End(_) => {
+            None
+        }
     }
 }
 

@@ -2,15 +2,20 @@
 //! machine whose claim is being written. Both say in their drop what becomes of
 //! it where the request is broken off.
 
+use std::sync::Arc;
+
 use super::queue::Claim;
 use super::shared::{ReadyMachine, Shared};
 use crate::id::{MachineId, StageId};
+use crate::journal::StageRow;
 
 /// Holds the stage's request; dropped before that is through, those who wait
 /// for the same go on.
 pub(super) struct Asking<'a> {
     pub(super) shared: &'a Shared,
     pub(super) stage: Option<&'a StageId>,
+    /// The stage's row, where it had a machine before and waits for the next.
+    pub(super) before: Option<Arc<StageRow>>,
 }
 
 impl Asking<'_> {

@@ -284,7 +284,7 @@ impl Pool for WarmPool {
     fn release_soon(&self, stage: &StageId) {
         let known = {
             let mut book = self.shared.book.lock();
-            let known = book.stage(stage).is_some();
+            let known = book.stage_row(stage).is_some();
             if known {
                 book.releases.push(stage.clone());
             }

@@ -48,6 +48,14 @@ pub enum RunnerError {
     /// The machine, its agent, or the record of what happens there.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// The stage is over: none of the machines that it got could be prepared.
+    #[error("stage {stage}: {reason}")]
+    Unprepared {
+        /// The stage.
+        stage: StageId,
+        /// What each of them failed at, and why there was no further one.
+        reason: String,
+    },
     /// A stage's machine is not kept.
     #[error(transparent)]
     Hold(#[from] HoldError),

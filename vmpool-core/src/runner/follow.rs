@@ -244,8 +244,8 @@ impl Follower {
     }
 
     async fn lease(&self) -> Lease {
-        match self.stage.lease.get() {
-            Some(lease) => lease.clone(),
+        match self.stage.lease() {
+            Some(lease) => lease,
             // Its machine is gone, so its phase says how it ends.
             None => std::future::pending().await,
         }

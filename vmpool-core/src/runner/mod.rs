@@ -255,7 +255,7 @@ impl Runner {
     /// None: there is nothing to end.
     async fn reign_to_end(&self, stage: &StageId) -> Result<Option<Arc<Reign>>, RunnerError> {
         if let Some((reign, entry)) = self.here(stage) {
-            if entry.lease.get().is_none() {
+            if !entry.has_machine() {
                 // It waits for a machine: a later setup of the same id is another.
                 reign.forget(&entry);
                 entry.destroyed.cancel();

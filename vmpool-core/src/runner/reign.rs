@@ -221,7 +221,9 @@ impl Reign {
             if !record.stage.state.is_ended() {
                 going_on.push(record.stage.id.clone());
             }
-            self.take_in(record, machine.as_deref());
+            if record.stage.state != StageState::Waiting {
+                self.take_in(record, machine.as_deref());
+            }
         }
         if !going_on.is_empty() {
             let reign = self.clone();
@@ -277,6 +279,8 @@ impl Reign {
         let journal = &self.parts.journal;
         if let Some(record) = journal.stage(id).await?
             && record.stage.pool == self.name
+            // What has no machine is taken in by who asks for one.
+            && record.stage.state != StageState::Waiting
         {
             let machine = record.stage.machine.clone();
             let row = journal.machine(&machine).await?;
@@ -345,7 +349,7 @@ impl Reign {
         let all: Vec<_> = self.stages.lock().values().cloned().collect();
         for entry in all {
             // One without a lease waits for its machine.
-            if entry.lease.get().is_some() && !machines.contains_key(&entry.id) {
+            if entry.has_machine() && !machines.contains_key(&entry.id) {
                 let ended = self.pool.attach(&entry.id).await;
                 if let Err(AttachError::Over { reason, .. }) = ended {
                     entry.over(&reason);

@@ -2,11 +2,16 @@
 //!
 //! ```text
 //! acquire ─► claimed (durable) ─► the agent prepares ─► prepared (durable) ─► lease
+//!    ▲                               │
+//!    └─────── waiting (durable) ◄────┘ it could not
 //! ```
 //!
 //! Each part may be repeated, by the same caller or another, in this runner or
 //! the next: it goes on where it is (P9). A machine that could not be prepared
-//! is given up at once, and the stage's end says why.
+//! is given up at once, and the stage gets the next one of its pool, within the
+//! time that its request may wait and up to [`MOST_MACHINES`]; its end names each.
+//!
+//! [`MOST_MACHINES`]: crate::stage::MOST_MACHINES
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +24,11 @@ use super::stages::{Phase, StageEntry};
 use super::{RunnerError, SetupRequest};
 use crate::TRACED;
 use crate::executor::ExecutorError;
-use crate::id::StageId;
-use crate::pool::{AcquireError, AcquireRequest, AttachError, Lease, Pool as _, TryAcquireError};
-use crate::stage::{StageEnd, StageError, StageEvent};
+use crate::id::{MachineId, StageId};
+use crate::pool::{
+    AcquireError, AcquireRequest, AttachError, Lease, Onward, Pool as _, TryAcquireError,
+};
+use crate::stage::{StageEnd, StageError, StageEvent, told};
 use crate::step::StageSetup;
 
 /// The journal is asked for so long whether a stage had its machine.
@@ -41,31 +48,58 @@ impl Reign {
         }
         let asking = Asking::new(self, request);
         let entry = &asking.entry;
-        let lease = tokio::select! {
-            biased;
-            () = entry.destroyed.cancelled() => return Err(destroyed(request)),
-            lease = self
-                .claim(request, begun)
-                .instrument(tracing::info_span!(target: TRACED, "claim", pool = %self.name)) => lease?,
-        };
-        entry.lease.get_or_init(|| lease.clone());
-        if entry.destroyed.is_cancelled() {
-            self.pool
-                .release(&request.stage)
-                .await
-                .map_err(StageError::from)?;
-            return Err(destroyed(request));
+        loop {
+            let claimed = tokio::select! {
+                biased;
+                () = entry.destroyed.cancelled() => return Err(destroyed(&request.stage)),
+                claimed = self
+                    .claim(request, begun)
+                    .instrument(tracing::info_span!(target: TRACED, "claim", pool = %self.name)) => claimed,
+            };
+            let lease = match claimed {
+                Ok(lease) => lease,
+                Err(error) => return Err(self.without_another(entry, error).await),
+            };
+            let prepared = entry
+                .prepared
+                .get_or_try_init(|| self.prepare(entry, &lease, &request.setup))
+                .instrument(tracing::info_span!(
+                    target: TRACED, "prepare", machine = %lease.machine_id()
+                ));
+            match prepared.await {
+                Ok(machine) if machine == lease.machine_id() => {
+                    self.pool.tag_soon(machine, request.tags.clone());
+                    return Ok(lease);
+                }
+                // It was another's lease that was prepared, or none yet.
+                Ok(_) | Err(Unprepared::Again) => {}
+                Err(Unprepared::Over(error)) => return Err(error),
+            }
         }
-        let prepared = entry
-            .prepared
-            .get_or_try_init(|| self.prepare(entry, &lease, &request.setup))
-            .instrument(tracing::info_span!(
-                target: TRACED, "prepare", machine = %lease.machine_id()
-            ));
-        prepared.await?;
-        let machine = lease.machine_id();
-        self.pool.tag_soon(machine, request.tags.clone());
-        Ok(lease)
+    }
+
+    /// What is answered to a request that got no machine, or none again. A stage
+    /// that had some is over then: what it was tried on says why.
+    async fn without_another(&self, entry: &StageEntry, error: RunnerError) -> RunnerError {
+        use AcquireError::{Cordoned, Deadline, QueueFull};
+        let tried = self.pool.tried(&entry.id);
+        let ends = matches!(
+            &error,
+            RunnerError::Acquire(Deadline { .. } | QueueFull { .. } | Cordoned { .. })
+        );
+        if tried.is_empty() || !ends || !entry.is_asked_once() {
+            return error;
+        }
+        let reason = format!("{}; {error}", told(&tried));
+        let end = StageEvent::End(StageEnd::Stopped(reason.as_str().into()));
+        if let Err(unwritten) = self.pool.note(&entry.id, end).await {
+            // Nobody asks for it any more, which ends it.
+            self.trouble(unwritten.to_string());
+        }
+        RunnerError::Unprepared {
+            stage: entry.id.clone(),
+            reason,
+        }
     }
 
     /// The journal is known to have the stage, so it need not be looked for.
@@ -109,38 +143,67 @@ impl Reign {
         }
     }
 
+    /// Gives the machine that is prepared. By one caller at a time.
     async fn prepare(
         &self,
         entry: &StageEntry,
         lease: &Lease,
         setup: &StageSetup,
-    ) -> Result<(), RunnerError> {
+    ) -> Result<MachineId, Unprepared> {
         let stage = &entry.id;
+        // Another caller may have found meanwhile that it can't be prepared.
+        match self.pool.attach(stage).await {
+            Ok(present) if present.machine_id() == lease.machine_id() => {}
+            Ok(_) | Err(AttachError::Unknown { .. }) => return Err(Unprepared::Again),
+            Err(error) => return Err(RunnerError::from(error).into()),
+        }
+        entry.now_has(Some(lease.clone()));
+        if entry.destroyed.is_cancelled() {
+            let released = self.pool.release(stage).await;
+            released.map_err(|error| RunnerError::from(StageError::from(error)))?;
+            return Err(destroyed(stage).into());
+        }
         // The agent's stage rests on the claim, which is durable: that its setup
         // is sent is not written down, so that nobody waits for a commit more.
         let error = tokio::select! {
             biased;
-            why = entry.ended() => return Err(entry.is_over(&why)),
+            why = entry.ended() => return Err(entry.is_over(&why).into()),
             done = self.prepare_there(lease, setup) => match done {
-                Ok(()) => return Ok(self.pool.note(stage, StageEvent::Prepared).await?),
+                Ok(()) => {
+                    let noted = self.pool.note(stage, StageEvent::Prepared).await;
+                    noted.map_err(RunnerError::from)?;
+                    return Ok(lease.machine_id().clone());
+                }
                 Err(error) => error,
             },
         };
-        let kept = match &error {
+        match &error {
             // Another setup of the same stage was the first.
-            ExecutorError::Conflict { .. } => true,
+            ExecutorError::Conflict { .. } => {}
             // Under another term the machine is another runner's to give up.
-            ExecutorError::Refused { .. } => self.obeys_another().await,
-            _ => false,
-        };
-        if !kept {
-            let end = StageEvent::End(StageEnd::Stopped(error.to_string().into()));
-            if let Err(unwritten) = self.pool.note(stage, end).await {
-                // The prepare deadline ends it.
-                self.trouble(unwritten.to_string());
+            ExecutorError::Refused { .. } if self.obeys_another().await => {}
+            // No machine could carry it out.
+            ExecutorError::Invalid { .. } => {
+                let end = StageEvent::End(StageEnd::Stopped(error.to_string().into()));
+                if let Err(unwritten) = self.pool.note(stage, end).await {
+                    // The prepare deadline ends it.
+                    self.trouble(unwritten.to_string());
+                }
             }
+            _ => match self.pool.unfit(lease, &error.to_string()).await {
+                Ok(Onward::Waits) => {
+                    entry.now_has(None);
+                    return Err(Unprepared::Again);
+                }
+                Ok(Onward::Over { reason }) => {
+                    let stage = stage.clone();
+                    return Err(RunnerError::Unprepared { stage, reason }.into());
+                }
+                // The prepare deadline ends it.
+                Err(unwritten) => self.trouble(unwritten.to_string()),
+            },
         }
-        Err(error.into())
+        Err(RunnerError::from(error).into())
     }
 
     /// Whether a machine is lost is the pool's to say: until then one that does
@@ -162,8 +225,22 @@ impl Reign {
     }
 }
 
-fn destroyed(request: &SetupRequest) -> RunnerError {
-    let stage = request.stage.clone();
+/// Why a machine was not prepared.
+enum Unprepared {
+    /// It is the stage's no more: the one that is, or the next, is to be prepared.
+    Again,
+    /// That is the answer.
+    Over(RunnerError),
+}
+
+impl From<RunnerError> for Unprepared {
+    fn from(error: RunnerError) -> Self {
+        Self::Over(error)
+    }
+}
+
+fn destroyed(stage: &StageId) -> RunnerError {
+    let stage = stage.clone();
     let reason = "it was destroyed while it waited for a machine".to_owned();
     AcquireError::StageOver { stage, reason }.into()
 }

@@ -1,8 +1,8 @@
 //! A stage and its steps as the runner holds them, from the request for a
 //! machine until nothing of it is left there. Pure memory.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::RunnerError;
 use crate::clock::Timestamp;
 use crate::executor::ExecutorError;
-use crate::id::{StageId, StepId};
+use crate::id::{MachineId, StageId, StepId};
 use crate::map::Map;
 use crate::pool::{AttachError, Lease};
 use crate::stage::{StageError, StepHash};
@@ -33,11 +33,12 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct StageEntry {
     pub(super) id: StageId,
-    /// Its right to its machine, once it has one.
-    pub(super) lease: OnceLock<Lease>,
-    /// Set when the machine has taken the setup; whoever sets it, others wait.
-    pub(super) prepared: OnceCell<()>,
-    /// It was destroyed before it had a machine.
+    /// Its right to its machine, while it has one.
+    lease: Mutex<Option<Lease>>,
+    /// Set when a machine has taken the setup; whoever sets it, others wait. Who
+    /// does, and nobody else, gives up what could not be prepared.
+    pub(super) prepared: OnceCell<MachineId>,
+    /// It was destroyed while it had no machine.
     pub(super) destroyed: CancellationToken,
     pub(super) phase: watch::Sender<Phase>,
     /// All of its steps: one that is not here was never sent.
@@ -87,7 +88,7 @@ impl StageEntry {
     pub(super) fn new(id: StageId, lease: Option<Lease>, phase: Phase) -> Arc<Self> {
         Arc::new(Self {
             id,
-            lease: lease.map_or_else(OnceLock::new, OnceLock::from),
+            lease: Mutex::new(lease),
             prepared: OnceCell::new(),
             destroyed: CancellationToken::new(),
             phase: watch::Sender::new(phase),
@@ -97,12 +98,31 @@ impl StageEntry {
         })
     }
 
+    /// Its right to its machine, if it has one.
+    pub(super) fn lease(&self) -> Option<Lease> {
+        self.lease.lock().clone()
+    }
+
+    pub(super) fn has_machine(&self) -> bool {
+        self.lease.lock().is_some()
+    }
+
+    /// It has the machine of this lease from now on; without one, it waits for another.
+    pub(super) fn now_has(&self, lease: Option<Lease>) {
+        *self.lease.lock() = lease;
+    }
+
     /// One less asks for its machine. True: nobody does any more, it has none,
     /// and nothing of it is left.
     pub(super) fn asked_in_vain(&self) -> bool {
         let mut asking = self.asking.lock();
         *asking -= 1;
-        *asking == 0 && self.lease.get().is_none() && !self.is_followed()
+        *asking == 0 && !self.has_machine() && !self.is_followed()
+    }
+
+    /// Nobody but the caller asks for its machine.
+    pub(super) fn is_asked_once(&self) -> bool {
+        *self.asking.lock() == 1
     }
 
     pub(super) fn step(&self, id: &StepId) -> Option<Arc<StepEntry>> {

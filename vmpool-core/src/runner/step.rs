@@ -103,8 +103,8 @@ impl Reign {
         if stage.step(step).is_some_and(|step| step.has_ended()) {
             return Ok(());
         }
-        match stage.lease.get() {
-            Some(lease) => Ok(self.parts.executor.cancel(lease, step).await?),
+        match stage.lease() {
+            Some(lease) => Ok(self.parts.executor.cancel(&lease, step).await?),
             None => Err(RunnerError::UnknownStage {
                 stage: stage.id.clone(),
             }),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Tried;
 use crate::id::StepId;
 use crate::pool::RequestHash;
 use crate::step::StepOutcome;
@@ -17,6 +18,8 @@ pub enum StageState {
     // Journals of 0.1 have the second name for a setup that is on its way.
     #[serde(alias = "preparing")]
     Claimed,
+    /// Its machine could not be prepared and is given up: it waits for the next.
+    Waiting,
     /// Steps may run.
     Prepared,
     /// Over; its machine is drained.
@@ -62,6 +65,7 @@ impl StageState {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Claimed => "claimed",
+            Self::Waiting => "waiting",
             Self::Prepared => "prepared",
             Self::Ended(_) => "ended",
         }
@@ -76,6 +80,10 @@ pub type StepHash = RequestHash;
 pub enum StageEvent {
     /// The machine has taken the setup.
     Prepared,
+    /// The machine could not be prepared: it is given up, the stage is not.
+    Unfit(Tried),
+    /// The stage gets the next machine.
+    Claim,
     /// A step is about to be sent. Durable before it is.
     StepSent {
         /// The step.
@@ -124,12 +132,20 @@ pub fn next(state: &StageState, event: &StageEvent) -> Result<StageState, Refuse
     match (state, event) {
         (S::Claimed, E::Prepared)
         | (S::Prepared, E::Prepared | E::StepSent { .. } | E::StepEnded { .. }) => Ok(S::Prepared),
+        (S::Claimed, E::Unfit(_)) => Ok(S::Waiting),
+        (S::Waiting, E::Claim) => Ok(S::Claimed),
         (S::Prepared, E::End(StageEnd::Unprepared)) => refused("end as not prepared"),
-        (S::Claimed | S::Prepared, E::End(end)) => Ok(S::Ended(end.clone())),
+        (S::Claimed | S::Waiting | S::Prepared, E::End(end)) => Ok(S::Ended(end.clone())),
 
-        (S::Ended(_), E::Prepared) => refused("become prepared"),
-        (S::Claimed | S::Ended(_), E::StepSent { .. }) => refused("run a step"),
-        (S::Claimed | S::Ended(_), E::StepEnded { .. }) => refused("take a step's result"),
+        (S::Waiting | S::Ended(_), E::Prepared) => refused("become prepared"),
+        (S::Waiting | S::Prepared | S::Ended(_), E::Unfit(_)) => {
+            refused("wait for another machine")
+        }
+        (S::Claimed | S::Prepared | S::Ended(_), E::Claim) => refused("get another machine"),
+        (S::Claimed | S::Waiting | S::Ended(_), E::StepSent { .. }) => refused("run a step"),
+        (S::Claimed | S::Waiting | S::Ended(_), E::StepEnded { .. }) => {
+            refused("take a step's result")
+        }
         (S::Ended(_), E::End(_)) => refused("end again"),
     }
 }

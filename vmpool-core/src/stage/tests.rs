@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use super::{StageEnd, StageEvent, StageState, StepHash, next};
+use super::{StageEnd, StageEvent, StageState, StepHash, Tried, next, told};
 use crate::clock::Timestamp;
 use crate::step::{StepOutcome, StepStatus};
 
-fn states() -> [StageState; 3] {
+fn states() -> [StageState; 4] {
     [
         StageState::Claimed,
+        StageState::Waiting,
         StageState::Prepared,
         StageState::Ended(StageEnd::Released),
     ]
 }
 
-fn events() -> [StageEvent; 5] {
+fn events() -> [StageEvent; 7] {
     let outcome = StepOutcome {
         status: StepStatus::Exited { code: 0 },
         started_at: Timestamp(1),
@@ -23,6 +24,8 @@ fn events() -> [StageEvent; 5] {
     };
     [
         StageEvent::Prepared,
+        StageEvent::Unfit(tried("i-1", "its disk is full")),
+        StageEvent::Claim,
         StageEvent::StepSent {
             step: "build".into(),
             hash: StepHash::default(),
@@ -40,16 +43,27 @@ fn events() -> [StageEvent; 5] {
 fn every_pair_is_as_the_table_says() {
     let lost = || Some("ended");
     let table = [
-        // prepared, step sent, step ended, end as not prepared, end
-        [Some("prepared"), None, None, lost(), lost()],
+        // prepared, unfit, claim, step sent, step ended, end as not prepared, end
         [
             Some("prepared"),
+            Some("waiting"),
+            None,
+            None,
+            None,
+            lost(),
+            lost(),
+        ],
+        [None, None, Some("claimed"), None, None, lost(), lost()],
+        [
+            Some("prepared"),
+            None,
+            None,
             Some("prepared"),
             Some("prepared"),
             None,
             lost(),
         ],
-        [None, None, None, None, None],
+        [None; 7],
     ];
     for (state, row) in states().iter().zip(table) {
         for (event, expected) in events().iter().zip(row) {
@@ -61,6 +75,25 @@ fn every_pair_is_as_the_table_says() {
             );
         }
     }
+}
+
+fn tried(machine: &str, why: &str) -> Tried {
+    let (machine, why) = (machine.into(), why.into());
+    Tried { machine, why }
+}
+
+#[test]
+fn what_a_stage_was_tried_on_is_told_machine_by_machine() {
+    let one = tried("i-1", "its disk is full");
+    let other = tried("i-2", "no memory");
+    assert_eq!(
+        told(std::slice::from_ref(&one)),
+        "machine i-1 could not be prepared: its disk is full"
+    );
+    assert_eq!(
+        told(&[one, other]),
+        "none of 2 machines could be prepared: i-1: its disk is full; i-2: no memory"
+    );
 }
 
 #[test]

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use vmpool_core::pool::{AcquireError, AttachError, Coming, Origin, Progress};
-use vmpool_core::runner::{RunnerError, SetupRequest, Sharing};
+use vmpool_core::runner::{RunnerError, SetupRequest};
 use vmpool_core::stage::{StageEnd, StageError, StageState};
 use vmpool_core::testkit::eventually;
 use vmpool_core::{ExecutorError, StageSetup, StepStatus};
 
 use crate::harness::{POOL, World, exited, gone};
-use crate::stuck::Trap;
 
 #[tokio::test(start_paused = true)]
 async fn a_build_gets_a_machine_runs_its_steps_there_and_leaves_nothing() {
@@ -251,27 +250,6 @@ async fn p13_steps_of_stages_that_are_not_there_or_not_set_up_are_refused() {
         matches!(refused, RunnerError::UnknownPool { .. }),
         "{refused:?}"
     );
-    world.end(at).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_machine_that_can_not_be_prepared_is_given_up_and_the_stage_says_why() {
-    let world = World::new(1, 3);
-    let trap = Some(Trap::PrepareFails);
-    let at = world.runner_with("alone", Sharing::Alone, trap).await;
-    let refused = at.try_setup("build-1").await.expect_err("its disk is full");
-    assert!(
-        refused.to_string().contains("its disk is full"),
-        "{refused}"
-    );
-    let record = world.record("build-1").await;
-    let StageState::Ended(end) = &record.stage.state else {
-        panic!("it has not ended: {record:?}");
-    };
-    assert!(end.to_string().contains("its disk is full"), "{end}");
-    let id = &record.stage.machine;
-    let show = || format!("{id} is alive");
-    eventually(show, || !world.provider.alive().contains(id)).await;
     world.end(at).await;
 }
 

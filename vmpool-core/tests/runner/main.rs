@@ -10,6 +10,7 @@ mod in_doubt;
 mod journal_away;
 mod life;
 mod many;
+mod next_machine;
 mod ownership;
 mod reload;
 mod restart;

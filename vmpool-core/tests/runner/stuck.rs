@@ -1,11 +1,14 @@
 //! An executor that gets stuck, or fails, before it reaches the agent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use vmpool_core::testkit::SimExecutor;
 use vmpool_core::{
-    ExecutorError, Guarantees, Lease, LogSink, StageSetup, Step, StepExecutor, StepId, StepOutcome,
+    ExecutorError, Guarantees, Lease, LogSink, MachineId, StageSetup, Step, StepExecutor, StepId,
+    StepOutcome,
 };
 
 /// What it does not get through with.
@@ -13,8 +16,10 @@ use vmpool_core::{
 pub(crate) enum Trap {
     /// No preparation is ever answered.
     Prepare,
-    /// Every preparation fails.
-    PrepareFails,
+    /// The first so many machines can't be prepared, which shows after a second.
+    PrepareFails(usize),
+    /// No machine could carry the setup out.
+    SetupInvalid,
     /// No step gets to the agent.
     Run,
 }
@@ -23,11 +28,25 @@ pub(crate) enum Trap {
 pub(crate) struct Stuck {
     inner: Arc<SimExecutor>,
     trap: Trap,
+    broken: Mutex<Vec<MachineId>>,
 }
 
 impl Stuck {
     pub(crate) fn at(trap: Trap, inner: Arc<SimExecutor>) -> Arc<Self> {
-        Arc::new(Self { inner, trap })
+        Arc::new(Self {
+            inner,
+            trap,
+            broken: Mutex::default(),
+        })
+    }
+
+    /// It is one of the first so many machines.
+    fn is_broken(&self, machine: &MachineId, first: usize) -> bool {
+        let mut broken = self.broken.lock();
+        if broken.len() < first && !broken.contains(machine) {
+            broken.push(machine.clone());
+        }
+        broken.contains(machine)
     }
 }
 
@@ -40,12 +59,19 @@ impl StepExecutor for Stuck {
     async fn prepare(&self, lease: &Lease, setup: &StageSetup) -> Result<(), ExecutorError> {
         match self.trap {
             Trap::Prepare => std::future::pending().await,
-            Trap::PrepareFails => Err(ExecutorError::Failed {
-                stage: lease.stage().clone(),
-                attempted: "prepare the machine".to_owned(),
-                reason: "its disk is full".to_owned(),
+            Trap::PrepareFails(first) if self.is_broken(lease.machine_id(), first) => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Err(ExecutorError::Failed {
+                    stage: lease.stage().clone(),
+                    attempted: "prepare the machine".to_owned(),
+                    reason: "its disk is full".to_owned(),
+                })
+            }
+            Trap::SetupInvalid => Err(ExecutorError::Invalid {
+                field: "workdir".to_owned(),
+                reason: "it is no path".to_owned(),
             }),
-            Trap::Run => self.inner.prepare(lease, setup).await,
+            Trap::PrepareFails(_) | Trap::Run => self.inner.prepare(lease, setup).await,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The stages: those that have machines, as the journal has them, and those
 //! that wait, as the pools of this runner do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use vmpool_core::journal::{Journal, JournalError, PoolRows, StageRecord};
@@ -34,6 +34,9 @@ pub(crate) async fn listed(
         let waiter = |waiter| messages::waiting(&pool.name, waiter);
         pool.waiters.iter().map(waiter)
     }));
+    // Who waits for its next machine is in the journal, too.
+    let mut told = HashSet::new();
+    stages.retain(|stage| told.insert(stage.id.clone()));
     stages
         .sort_by(|one, other| (one.since_unix_ms, &one.id).cmp(&(other.since_unix_ms, &other.id)));
     Ok(v1::StagesResponse {

@@ -63,8 +63,9 @@ pub(super) struct Book {
     pub(super) unfit: Vec<(MachineId, &'static str)>,
     /// Machines that are being drained by tasks of their own.
     leaving: Set<MachineId>,
-    /// Every prepare deadline, in order: it is one span for the whole pool.
-    preparing: VecDeque<(Timestamp, StageId)>,
+    /// Every prepare deadline, in order: it is one span for the whole pool. It is
+    /// of the stage's time on that machine.
+    preparing: VecDeque<(Timestamp, StageId, MachineId)>,
     /// Deadlines of the stages that are prepared.
     running: BinaryHeap<Reverse<(Timestamp, StageId)>>,
     evidence: VecDeque<Evidence>,

@@ -1,9 +1,10 @@
 //! The stages of the book: who asks for one's machine, whose claim is in doubt,
-//! who has one, and by when each must be prepared and over.
+//! who has one, who waits for the next, and by when each must be prepared and over.
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -13,7 +14,11 @@ use crate::id::{MachineId, StageId, StepId};
 use crate::journal::{StageRow, StepRow};
 use crate::map::Map;
 use crate::pool::Origin;
-use crate::stage::{StageEnd, StageState};
+use crate::stage::{StageEnd, StageState, told};
+
+/// A stage whose next machine somebody asks for is looked at again so much
+/// later: its request has a deadline of its own.
+const ASKED_FOR: Duration = Duration::from_secs(30);
 
 /// A stage that is not over.
 #[derive(Debug)]
@@ -22,6 +27,9 @@ pub(super) enum StageSlot {
     Asked(Followers),
     /// It has its machine.
     Held(StageEntry),
+    /// Its machine could not be prepared: it waits for the next one. Where a
+    /// request for that is under way, these wait for the end of it.
+    Waiting(Arc<StageRow>, Option<Followers>),
 }
 
 /// Those who asked for what somebody asks for already. Dropped, they go on;
@@ -30,8 +38,8 @@ pub(in crate::pool) type Followers = Vec<oneshot::Sender<()>>;
 
 /// Whose turn it is to ask for a stage's machine.
 pub(in crate::pool) enum Turn {
-    /// The caller's.
-    Ours,
+    /// The caller's. The stage's row, where it is there: it had a machine before.
+    Ours(Option<Arc<StageRow>>),
     /// Somebody asks already: wait for that.
     Follow(oneshot::Receiver<()>),
     /// The stage has its machine.
@@ -51,6 +59,23 @@ impl Book {
     pub(in crate::pool) fn stage(&self, id: &StageId) -> Option<&StageEntry> {
         match self.stages.get(id)? {
             StageSlot::Held(entry) => Some(entry),
+            StageSlot::Asked(_) | StageSlot::Waiting(..) => None,
+        }
+    }
+
+    /// A stage that waits for its next machine.
+    pub(in crate::pool) fn waiting(&self, id: &StageId) -> Option<&Arc<StageRow>> {
+        match self.stages.get(id)? {
+            StageSlot::Waiting(row, _) => Some(row),
+            StageSlot::Asked(_) | StageSlot::Held(_) => None,
+        }
+    }
+
+    /// The row of a stage that is not over.
+    pub(in crate::pool) fn stage_row(&self, id: &StageId) -> Option<&Arc<StageRow>> {
+        match self.stages.get(id)? {
+            StageSlot::Held(entry) => Some(&entry.row),
+            StageSlot::Waiting(row, _) => Some(row),
             StageSlot::Asked(_) => None,
         }
     }
@@ -67,7 +92,7 @@ impl Book {
     ) -> Option<&mut Map<StepId, Arc<StepRow>>> {
         match self.stages.get_mut(id)? {
             StageSlot::Held(entry) => Some(&mut entry.steps),
-            StageSlot::Asked(_) => None,
+            StageSlot::Asked(_) | StageSlot::Waiting(..) => None,
         }
     }
 
@@ -75,42 +100,58 @@ impl Book {
     #[must_use]
     pub(in crate::pool) fn put_stage(&mut self, row: Arc<StageRow>, origin: Origin) -> Followers {
         if row.state.is_ended() {
-            if self.stage(&row.id).is_some() {
-                self.stages.remove(&row.id);
+            match self.stages.get_mut(&row.id) {
+                Some(StageSlot::Held(_) | StageSlot::Waiting(_, None)) => {
+                    self.stages.remove(&row.id);
+                }
+                // Who asks for it still does, and will be told of its end.
+                Some(slot @ StageSlot::Waiting(..)) => {
+                    let asked = slot.followers();
+                    *slot = StageSlot::Asked(asked);
+                }
+                Some(StageSlot::Asked(_)) | None => {}
             }
             return Vec::new();
         }
         if row.state == StageState::Prepared {
             self.running.push(Reverse((row.deadline, row.id.clone())));
         }
+        let waits = row.state == StageState::Waiting;
         match self.stages.get_mut(&row.id) {
-            Some(StageSlot::Held(known)) => {
-                if known.row.version < row.version {
-                    known.row = row;
-                }
-                Vec::new()
+            Some(StageSlot::Held(StageEntry { row: known, .. }) | StageSlot::Waiting(known, _))
+                if known.version >= row.version => {}
+            Some(StageSlot::Held(known)) if !waits => known.row = row,
+            Some(StageSlot::Waiting(known, _)) if waits => *known = row,
+            Some(slot @ StageSlot::Asked(_)) if waits => {
+                *slot = StageSlot::Waiting(row, Some(slot.followers()));
             }
-            Some(asked) => match std::mem::replace(asked, held(row, origin)) {
-                StageSlot::Asked(followers) => followers,
-                StageSlot::Held(_) => Vec::new(),
-            },
+            Some(slot) => {
+                let followers = slot.followers();
+                *slot = placed(row, origin);
+                return followers;
+            }
             None => {
-                self.stages.insert(row.id.clone(), held(row, origin));
-                Vec::new()
+                self.stages.insert(row.id.clone(), placed(row, origin));
             }
         }
+        Vec::new()
     }
 
-    /// A claim was committed: `by` is when it must be prepared. True if that is
-    /// sooner than what the keeper looks out for.
-    pub(in crate::pool) fn watch_prepare(&mut self, stage: StageId, by: Timestamp) -> bool {
-        let soonest = self.preparing.front().is_none_or(|(first, _)| by < *first);
+    /// A claim was committed: `by` is when its machine must be prepared. True if
+    /// that is sooner than what the keeper looks out for.
+    pub(in crate::pool) fn watch_prepare(&mut self, claim: &StageRow, by: Timestamp) -> bool {
+        self.watch(by, claim.id.clone(), claim.machine.clone())
+    }
+
+    fn watch(&mut self, by: Timestamp, stage: StageId, machine: MachineId) -> bool {
+        let watch = (by, stage, machine);
+        let soonest = self.preparing.front().is_none_or(|first| by < first.0);
         // One that was read back may be older than those that came since.
-        if self.preparing.back().is_some_and(|(last, _)| *last > by) {
-            let at = self.preparing.partition_point(|(other, _)| *other <= by);
-            self.preparing.insert(at, (by, stage));
+        if self.preparing.back().is_some_and(|last| last.0 > by) {
+            let at = self.preparing.partition_point(|other| other.0 <= by);
+            self.preparing.insert(at, watch);
         } else {
-            self.preparing.push_back((by, stage));
+            self.preparing.push_back(watch);
         }
         soonest
     }
@@ -121,10 +162,22 @@ impl Book {
         now: Timestamp,
     ) -> (Vec<(StageId, StageEnd)>, Option<Timestamp>) {
         let mut over = Vec::new();
-        while let Some((_, stage)) = self.preparing.pop_front_if(|(by, _)| *by <= now) {
-            let unprepared = |entry: &StageEntry| entry.row.state != StageState::Prepared;
-            if self.stage(&stage).is_some_and(unprepared) {
-                over.push((stage, StageEnd::Unprepared));
+        while let Some((_, stage, machine)) = self.preparing.pop_front_if(|(by, ..)| *by <= now) {
+            match self.stages.get(&stage) {
+                // Of another machine of the stage nothing is expected any more.
+                Some(StageSlot::Held(StageEntry { row, .. }))
+                    if row.machine == machine && row.state != StageState::Prepared =>
+                {
+                    over.push((stage, StageEnd::Unprepared));
+                }
+                Some(StageSlot::Waiting(row, None)) if row.machine == machine => {
+                    let why = format!("{}; nobody asked for another", told(&row.tried));
+                    over.push((stage, StageEnd::Stopped(why.into())));
+                }
+                Some(StageSlot::Waiting(row, Some(_))) if row.machine == machine => {
+                    self.watch(now.after(ASKED_FOR), stage, machine);
+                }
+                _ => {}
             }
         }
         while self
@@ -138,7 +191,7 @@ impl Book {
                 over.push((stage, StageEnd::OverTime("the stage's own deadline".into())));
             }
         }
-        let next = self.preparing.front().map(|(by, _)| *by);
+        let next = self.preparing.front().map(|(by, ..)| *by);
         let next = next
             .into_iter()
             .chain(self.running.peek().map(|Reverse((by, _))| *by))
@@ -151,11 +204,15 @@ impl Book {
         match self.stages.entry(stage.clone()) {
             Entry::Vacant(place) => {
                 place.insert(StageSlot::Asked(Vec::new()));
-                Turn::Ours
+                Turn::Ours(None)
             }
             Entry::Occupied(mut slot) => match slot.get_mut() {
                 StageSlot::Held(_) => Turn::Held,
-                StageSlot::Asked(followers) => {
+                StageSlot::Waiting(row, asked @ None) => {
+                    *asked = Some(Vec::new());
+                    Turn::Ours(Some(row.clone()))
+                }
+                StageSlot::Asked(followers) | StageSlot::Waiting(_, Some(followers)) => {
                     // Some may have lost their patience since.
                     followers.retain(|follower| !follower.is_closed());
                     let (through, wait) = oneshot::channel();
@@ -176,13 +233,14 @@ impl Book {
     }
 
     fn forget_asked(&mut self, stage: &StageId) -> Followers {
-        if !matches!(self.stages.get(stage), Some(StageSlot::Asked(_))) {
+        let Some(slot) = self.stages.get_mut(stage) else {
             return Vec::new();
+        };
+        let followers = slot.followers();
+        if matches!(slot, StageSlot::Asked(_)) {
+            self.stages.remove(stage);
         }
-        match self.stages.remove(stage) {
-            Some(StageSlot::Asked(followers)) => followers,
-            _ => Vec::new(),
-        }
+        followers
     }
 
     /// Nobody saw the end of a claim's write.
@@ -204,7 +262,22 @@ impl Book {
     }
 }
 
-fn held(row: Arc<StageRow>, origin: Origin) -> StageSlot {
+impl StageSlot {
+    /// Takes out those who wait for the end of the stage's request.
+    fn followers(&mut self) -> Followers {
+        match self {
+            Self::Asked(followers) => std::mem::take(followers),
+            Self::Waiting(_, asked) => asked.take().unwrap_or_default(),
+            Self::Held(_) => Vec::new(),
+        }
+    }
+}
+
+/// A stage that nobody asked for.
+fn placed(row: Arc<StageRow>, origin: Origin) -> StageSlot {
+    if row.state == StageState::Waiting {
+        return StageSlot::Waiting(row, None);
+    }
     let steps = Map::default();
     StageSlot::Held(StageEntry { row, origin, steps })
 }

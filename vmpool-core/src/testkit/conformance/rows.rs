@@ -116,6 +116,7 @@ pub(super) fn stage(fixture: &Fixture, number: u32, machine: &MachineId) -> Arc<
         hash: Some(RequestHash::default()),
         claimed_at: fixture.now,
         deadline: fixture.now,
+        tried: Vec::new(),
         version: Version(1),
     })
 }

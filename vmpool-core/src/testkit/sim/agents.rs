@@ -290,7 +290,24 @@ impl StepExecutor for Steps {
                 "P2: {machine} is asked to serve {stage}, it serves {other}"
             ));
         }
-        let prepare = || self.executor.prepare(lease, setup);
+        let spoiled = self.world.cloud.is_spoiled(machine);
+        // It may fail before the machine knows of its stage, or after.
+        let reached = !spoiled || self.world.dice.chance(50);
+        let prepare = || -> Plain<'_> {
+            Box::pin(async move {
+                if reached {
+                    self.executor.prepare(lease, setup).await?;
+                }
+                if spoiled {
+                    return Err(ExecutorError::Failed {
+                        stage: stage.clone(),
+                        attempted: "prepare the machine".to_owned(),
+                        reason: "its disk is full".to_owned(),
+                    });
+                }
+                Ok(())
+            })
+        };
         self.plain(attempted, lease, prepare).await
     }
 

@@ -178,6 +178,7 @@ fn is_final(error: &RunnerError) -> bool {
     matches!(
         error,
         RunnerError::UnknownPool { .. }
+            | RunnerError::Unprepared { .. }
             | RunnerError::Acquire(
                 AcquireError::Deadline { .. }
                     | AcquireError::StageOver { .. }

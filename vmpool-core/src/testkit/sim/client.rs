@@ -14,6 +14,7 @@ use crate::journal::Journal;
 use crate::pool::{AcquireError, Lease, Origin};
 use crate::provider::ErrorKind;
 use crate::runner::{RunnerError, SetupRequest};
+use crate::stage::MOST_MACHINES;
 use crate::step::{StageSetup, Step, StepOutcome};
 
 /// A stage lasts at most this long.
@@ -165,7 +166,8 @@ impl Client {
     }
 
     async fn set_up(&self, asking: &Asking) -> Result<Lease, Stop> {
-        let bound = self.build.wait + PREPARE + SLACK;
+        let tries = u32::try_from(MOST_MACHINES).unwrap_or(u32::MAX);
+        let bound = self.build.wait + PREPARE * tries + SLACK;
         let call = async |up: Up| {
             let lease = up.runner.setup(self.request()).await?;
             let record = self.world.journal.rows().stage(&self.build.stage).await;

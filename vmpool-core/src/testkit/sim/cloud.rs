@@ -43,6 +43,9 @@ struct Inner {
     templates: BTreeMap<(OrderId, Attempt), Tags>,
     limits: BTreeMap<PoolName, u32>,
     harmed: BTreeSet<MachineId>,
+    /// Machines that can't be prepared, and how many of the next ones can't.
+    spoiled: BTreeSet<MachineId>,
+    to_spoil: usize,
     /// Since when each dead machine is that, whatever the provider shows.
     dead: BTreeMap<MachineId, Timestamp>,
     /// Since when machines are told that they end.

@@ -264,6 +264,7 @@ impl History {
                 }
             }
             Happening::BreakAtClaim => world.break_at_claim(),
+            Happening::SpoilNext => world.cloud.spoil_next(),
             Happening::BreakConnections => {
                 if let Some(id) = self.some_machine() {
                     world.link.lose(&id, "connection reset");

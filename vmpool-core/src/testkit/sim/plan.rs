@@ -179,6 +179,8 @@ pub enum Happening {
     /// The connections to the next machine that a stage gets break while that is
     /// written down.
     BreakAtClaim,
+    /// The next machine that is to be prepared can't be, however often it is tried.
+    SpoilNext,
 }
 
 impl Plan {
@@ -328,7 +330,7 @@ fn happening(dice: &Dice, runners: usize) -> Happening {
     let seconds = Duration::from_secs;
     let runner = usize::try_from(dice.below(runners as u64)).unwrap_or_default();
     match dice.below(100) {
-        0..=31 => Happening::Crash {
+        0..=27 => Happening::Crash {
             runner,
             calls: dice.between(1, 30),
             side: if dice.chance(50) {
@@ -337,6 +339,7 @@ fn happening(dice: &Dice, runners: usize) -> Happening {
                 Side::After
             },
         },
+        28..=31 => Happening::SpoilNext,
         32..=34 => Happening::BreakAtClaim,
         35..=46 => Happening::Stop {
             runner,

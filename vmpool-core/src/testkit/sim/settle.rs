@@ -187,9 +187,9 @@ impl History {
             for pool in &self.plan.pools {
                 let found = rows.pool(&PoolName::new(pool.name)).await;
                 let stages = found.unwrap_or_default().stages.into_iter();
-                let mut waits = stages
-                    .map(|record| record.stage)
-                    .filter(|stage| stage.state == StageState::Claimed);
+                let mut waits = stages.map(|record| record.stage).filter(|stage| {
+                    !matches!(stage.state, StageState::Prepared | StageState::Ended(_))
+                });
                 unprepared = unprepared.or_else(|| waits.next());
             }
             let Some(stage) = unprepared else {

@@ -227,6 +227,7 @@ pub(super) fn over_time() -> Status {
 pub(super) fn acquire_failed(error: RunnerError) -> Failure {
     match error {
         RunnerError::Acquire(error) => acquire(error),
+        RunnerError::Unprepared { .. } => Failure::new(Reason::SetupFailed, told(&error)),
         RunnerError::Stage(StageError::Executor(ref executor)) => match executor {
             ExecutorError::Conflict { field, .. } => conflict(&error, field),
             ExecutorError::Invalid { field, reason } => Failure::field(field, reason),

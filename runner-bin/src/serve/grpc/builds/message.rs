@@ -101,6 +101,7 @@ pub(super) fn stage(record: &StageRecord) -> v1::GetStageResponse {
     let row = &record.stage;
     let (state, ended) = match &row.state {
         StageState::Claimed => (v1::StageState::Claimed, String::new()),
+        StageState::Waiting => (v1::StageState::Waiting, String::new()),
         StageState::Prepared => (v1::StageState::Prepared, String::new()),
         StageState::Ended(end) => (v1::StageState::Ended, end.to_string()),
     };
@@ -116,7 +117,11 @@ pub(super) fn stage(record: &StageRecord) -> v1::GetStageResponse {
     v1::GetStageResponse {
         stage_id: row.id.to_string(),
         pool: row.pool.to_string(),
-        machine_id: row.machine.to_string(),
+        // One that waits for its next machine has none.
+        machine_id: match state {
+            v1::StageState::Waiting => String::new(),
+            _ => row.machine.to_string(),
+        },
         state: state.into(),
         ended,
         claimed_at_unix_ms: row.claimed_at.0,

@@ -99,6 +99,21 @@ impl Cloud {
         self.inner.lock().harmed.insert(id.clone());
     }
 
+    /// The next machine that is to be prepared can't be.
+    pub(in crate::testkit::sim) fn spoil_next(&self) {
+        self.inner.lock().to_spoil += 1;
+    }
+
+    /// A machine is to be prepared: whether it can't be.
+    pub(in crate::testkit::sim) fn is_spoiled(&self, id: &MachineId) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.to_spoil > 0 && inner.spoiled.insert(id.clone()) {
+            inner.to_spoil -= 1;
+            inner.harmed.insert(id.clone());
+        }
+        inner.spoiled.contains(id)
+    }
+
     pub(in crate::testkit::sim) fn was_harmed(&self, id: &MachineId) -> bool {
         self.inner.lock().harmed.contains(id)
     }
