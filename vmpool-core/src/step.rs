@@ -193,8 +193,12 @@ impl StageSetup {
 }
 
 impl Step {
-    /// The step's whole content, as [`StageSetup::content`].
-    pub(crate) fn content(&self) -> Vec<u8> {
+    /// The step's whole content as bytes, the same for the same content: what a
+    /// keyed hash is taken of ([`AgentLink::keyed_hash`]). It has the secrets, and is never
+    /// written anywhere.
+    ///
+    /// [`AgentLink::keyed_hash`]: crate::AgentLink::keyed_hash
+    pub fn content(&self) -> Vec<u8> {
         let mut content = Content::default();
         content.part(self.id.as_str());
         content.count(self.command.len());

@@ -114,7 +114,8 @@ impl Shift {
             logs: site.logs.clone(),
             leaving: doors.clone(),
         };
-        let tools = Tools::new(service, site.desk.clone(), site.logs.clone());
+        let logs = site.logs.clone();
+        let tools = Tools::new(service, site.desk.clone(), logs, agents.clone());
         let shift = Self {
             runner,
             sources,

@@ -85,6 +85,40 @@ async fn p3_who_waits_is_told_how_that_goes() {
     assert!(runner.stop().await.success());
 }
 
+/// Neither while the first runs nor after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_another_step_of_the_same_id_is_refused_and_shown_nothing_of_the_first() {
+    let site = Site::new(0, 1);
+    let runner = site.serve().await;
+    let mut builds = builds(&site);
+    let got = builds.acquire(acquire("s")).await.expect("it is taken");
+    lease(got.into_inner()).await.expect("a machine");
+    let go = site.path().join("go");
+    let script = format!(
+        "echo one; until test -e {}; do sleep 0.05; done",
+        go.display()
+    );
+    let first = builds.run(run("s", "t", &script)).await;
+    let mut first = Reading::of(first.expect("it is taken").into_inner(), 0);
+    first.until("one\n").await;
+
+    let shown_another = async |mut builds: BuildsClient<_>| {
+        let other = builds.run(run("s", "t", "echo other")).await;
+        let mut other = Reading::of(other.expect("it is taken").into_inner(), 0);
+        let refused = other.end().await.expect_err("it is another step");
+        assert_eq!(reason(&refused), "CONFLICT", "{refused:?}");
+        other.text()
+    };
+    assert_eq!(shown_another(builds.clone()).await, "");
+    std::fs::write(&go, "").expect("written");
+    first.end().await.expect("it ends");
+    assert_eq!(shown_another(builds.clone()).await, "");
+    builds.release(release("s")).await.expect("released");
+    assert_eq!(shown_another(builds.clone()).await, "");
+    site.wait_until_no_machine_is_left().await;
+    assert!(runner.stop().await.success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_killed_runner_s_client_goes_on_with_the_next_one() {
     let site = Site::new(0, 1);

@@ -31,6 +31,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
+use vmpool_agent::Agents;
 use vmpool_proto::v1::builds_server::BuildsServer;
 use vmpool_proto::v1::runner_server::RunnerServer;
 
@@ -84,11 +85,12 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn new(service: Service, desk: Desk, logs: FileLogs) -> Self {
+    pub(super) fn new(service: Service, desk: Desk, logs: FileLogs, agents: Agents) -> Self {
         let tasks = TaskTracker::new();
         let builds = Builds {
             desk,
             logs,
+            agents,
             leaving: service.leaving.clone(),
             tasks: tasks.clone(),
             caller: Caller::nobody(),

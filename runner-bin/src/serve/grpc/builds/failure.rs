@@ -12,7 +12,7 @@ use tonic_types::pb::{BadRequest, ErrorInfo, PreconditionFailure, RetryInfo, bad
 use vmpool_core::pool::{AcquireError, AttachError, Evidence, NoteError};
 use vmpool_core::runner::RunnerError;
 use vmpool_core::stage::StageError;
-use vmpool_core::{ExecutorError, PoolName, StageId};
+use vmpool_core::{ExecutorError, PoolName, StageId, StepId};
 use vmpool_proto::v1;
 
 use crate::messages;
@@ -302,6 +302,15 @@ fn nobody_s(pool: &PoolName) -> Failure {
 
 fn over(stage: &StageId, message: String) -> Failure {
     Failure::precondition(Reason::StageOver, stage.as_str(), message)
+}
+
+/// The step's id was used for a step of another content.
+pub(super) fn another_step(step: &StepId) -> Status {
+    let conflict = ExecutorError::Conflict {
+        what: format!("step {step}"),
+        field: "content".to_owned(),
+    };
+    step_failed(RunnerError::from(conflict)).into()
 }
 
 fn conflict(error: &RunnerError, field: &str) -> Failure {

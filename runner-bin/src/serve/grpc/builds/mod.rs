@@ -27,14 +27,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
-use vmpool_core::PoolName;
+use vmpool_agent::Agents;
 use vmpool_core::runner::{Runner, RunnerError};
+use vmpool_core::stage::StepHash;
+use vmpool_core::{AgentLink as _, PoolName, StageId, StepId};
 use vmpool_proto::v1;
 use vmpool_proto::v1::builds_server;
 
 use self::ask::Method;
 pub(in crate::serve) use self::ask::{Ask, withdrawal};
-use self::failure::{Failure, Reason, moved, other, over_time};
+use self::failure::{Failure, Reason, another_step, moved, other, over_time};
 use self::output::Following;
 use super::visible::READING;
 use crate::serve::access::Caller;
@@ -49,6 +51,8 @@ type Sent<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(in crate::serve) struct Builds {
     pub(in crate::serve) desk: Desk,
     pub(in crate::serve) logs: FileLogs,
+    /// Knows by its hash what a step was asked for with.
+    pub(in crate::serve) agents: Agents,
     /// Cancelled when the runner gives its pools up.
     pub(in crate::serve) leaving: CancellationToken,
     /// Calls under way.
@@ -106,6 +110,27 @@ impl Builds {
         }
     }
 
+    /// The step was given with this content, as far as the journal knows.
+    async fn is_the_same(
+        &self,
+        stage: &StageId,
+        step: &StepId,
+        given: StepHash,
+    ) -> Result<(), Status> {
+        let runner = self.runner()?;
+        let record = match timeout(READING, runner.journal().stage(stage)).await {
+            Ok(Ok(record)) => record,
+            Ok(Err(error)) => return Err(other(error.into()).into()),
+            Err(_) => return Err(silent_journal()),
+        };
+        let steps = record.iter().flat_map(|record| &record.steps);
+        let known = steps.filter(|row| row.id == *step).find_map(|row| row.hash);
+        match known {
+            Some(known) if known != given => Err(another_step(step)),
+            _ => Ok(()),
+        }
+    }
+
     fn runner(&self) -> Result<Runner, Status> {
         self.desk.runner().ok_or_else(moved)
     }
@@ -118,6 +143,7 @@ impl Builds {
     ) -> Result<Sent<v1::RunEvent>, Status> {
         Ok(output::follow(Following {
             ended: self.ask(method, message, Instant::now()),
+            given: of.given,
             builds: self.clone(),
             stage: request::stage(of.stage)?,
             step: request::step(of.step)?,
@@ -137,6 +163,8 @@ struct Wanted<'a> {
     stage: &'a str,
     step: &'a str,
     from: u64,
+    /// What the step is, where the caller has said so.
+    given: Option<StepHash>,
     until: Option<Instant>,
 }
 
@@ -183,10 +211,12 @@ impl builds_server::Builds for Builds {
         let caller = Caller::of(request.extensions());
         let message = request.into_inner();
         self.allow_stage(&caller, &message.stage_id).await?;
+        let (_, step) = request::run(message.clone())?;
         let wanted = Wanted {
             stage: &message.stage_id,
             step: &message.step_id,
             from: message.from_offset,
+            given: Some(self.agents.keyed_hash(&step.content())),
             until,
         };
         let followed = self.by(caller).follow(Method::Run, &message, wanted)?;
@@ -205,6 +235,7 @@ impl builds_server::Builds for Builds {
             stage: &message.stage_id,
             step: &message.step_id,
             from: message.from_offset,
+            given: None,
             until,
         };
         let followed = self.by(caller).follow(Method::Attach, &message, wanted)?;

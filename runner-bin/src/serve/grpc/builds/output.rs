@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::stream;
 use tokio::time::Instant;
 use tonic::Status;
+use vmpool_core::stage::StepHash;
 use vmpool_core::{StageId, StepId};
 use vmpool_proto::v1::run_event::Event;
 use vmpool_proto::v1::{Output, RunEvent, StepResult};
@@ -33,6 +34,9 @@ const REST: Duration = Duration::from_secs(10);
 pub(super) struct Following {
     pub(super) builds: Builds,
     pub(super) ended: Asked,
+    /// What the step is, where the caller has said so: nobody is shown what
+    /// another step of the same id has printed.
+    pub(super) given: Option<StepHash>,
     pub(super) stage: StageId,
     pub(super) step: StepId,
     /// Where the output is wanted from.
@@ -116,6 +120,7 @@ impl Reading {
             let Following {
                 builds,
                 ended,
+                given,
                 stage,
                 step,
                 from,
@@ -137,10 +142,14 @@ impl Reading {
                 part = builds.logs.read_more(stage, step, self.at, most, until) => part,
             };
             let part = part.map_err(|error| {
-                let message = format!("read the output of step {}: {error}", self.of.step);
+                let message = format!("read the output of step {step}: {error}");
                 Status::from(Failure::new(Reason::OutputNotRead, message))
             })?;
             if !part.bytes.is_empty() {
+                // It has printed, so it is written down.
+                if let Some(given) = given.take() {
+                    builds.is_the_same(stage, step, given).await?;
+                }
                 return Ok(Piece::Output(part));
             }
         }
