@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// nothing: steps run as you, with your files and your network.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(Box<ExecArgs>),
-    /// Keep pools of machines warm and run builds on them, for a Harness delegate or any HTTP client
+    /// Keep pools of machines warm and run builds on them, for a Harness delegate or any CI system
     ///
     /// However the runner ends, the builds go on: the next one on the same state takes them over.
     #[command(after_help = serve::EXAMPLES)]

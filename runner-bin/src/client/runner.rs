@@ -404,7 +404,7 @@ fn refused(url: &str, status: &Status) -> Stopped {
         Code::Unavailable => (Exit::NoRunner, anyhow!("the runner at {url}: {told}")),
         Code::DeadlineExceeded | Code::Cancelled => (
             Exit::NoRunner,
-            anyhow!("the runner at {url} does not answer in time"),
+            anyhow!("the runner at {url} does not answer in time; is that its --grpc-listen?"),
         ),
         Code::FailedPrecondition => (Exit::Failed, anyhow!("{told}")),
         code => (

@@ -47,7 +47,7 @@ fn text(source: &str, status: &StatusResponse, width: Option<u16>, colours: bool
     let _ = writeln!(out, "\n{}", pools(status, width).trim_fmt());
     let machines = machines_table(status, width);
     if machines.is_empty() {
-        out.push_str("\nno machines yet: those that are kept ready are ordered first\n");
+        let _ = writeln!(out, "\n{}", no_machines(status));
     } else {
         let machines = machines.trim_fmt();
         let machines = if colours {
@@ -65,6 +65,16 @@ fn text(source: &str, status: &StatusResponse, width: Option<u16>, colours: bool
         let _ = writeln!(out, "{}", printable(&remark));
     }
     out
+}
+
+/// What is shown in the place of machines where there are none.
+pub(super) fn no_machines(status: &StatusResponse) -> &'static str {
+    let ordered = |pool: &Pool| pool.cordon.is_none() && pool.warm.is_some_and(|warm| warm > 0);
+    if status.pools.iter().any(ordered) {
+        "no machines yet: those that are kept ready are ordered first"
+    } else {
+        "no machines"
+    }
 }
 
 /// Who says so.

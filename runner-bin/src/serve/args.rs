@@ -51,7 +51,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub(crate) listen: SocketAddr,
 
-    /// Where `vmpool pool`, `explain` and `sweep` ask, over gRPC
+    /// Where builds are asked for over gRPC, and where `vmpool pool`, `stage`, `explain` and others
+    /// ask
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3001")]
     pub(crate) grpc_listen: SocketAddr,
 

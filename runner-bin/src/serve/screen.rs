@@ -74,7 +74,7 @@ pub(super) fn first(site: &Site) {
     let _ = say(format_args!(
         "vmpool {} serves\n\
          \x20 builds      {scheme}://{http}\n\
-         \x20 tools       {scheme}://{} (gRPC)\n\
+         \x20 gRPC        {scheme}://{} (builds, and what `vmpool pool ls` and others ask)\n\
          \x20 metrics     {metrics}/metrics\n\
          \x20 peers       {peers}\n\
          \x20 pools       {}\n\

@@ -39,7 +39,7 @@ pub(crate) enum StateError {
     #[error("{} has mode {mode:04o}, so that others can get at what is in it; set it right with: chmod 700 {}", path.display(), path.display())]
     Exposed { path: PathBuf, mode: u32 },
     /// Another runner works here.
-    #[error("the state directory {} is in use by {holder}", path.display())]
+    #[error("the state directory {} is in use by {holder}: each runner needs one of its own, see --state", path.display())]
     Locked { path: PathBuf, holder: String },
     /// The file with the runner's id has something else in it.
     #[error("{}: {reason}", path.display())]
@@ -223,7 +223,10 @@ mod tests {
         let lock = state.lock().unwrap();
         let error = state.lock().unwrap_err().to_string();
         let holder = format!("in use by process {}", std::process::id());
-        assert!(error.ends_with(&holder), "{error}");
+        assert!(
+            error.contains(&holder) && error.contains("--state"),
+            "{error}"
+        );
 
         drop(lock);
         state.lock().unwrap();

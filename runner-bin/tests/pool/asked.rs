@@ -21,7 +21,7 @@ async fn a_runner_and_after_it_its_journal_tell_the_same_story() {
     let runner = site.serve().await;
     let (state, url) = (state(&site), url(&site));
     let empty = vmpool(&["pool", "ls", "--runner", &url]).await;
-    assert!(empty.out.contains("no machines yet"), "{empty:?}");
+    assert!(empty.out.contains("\nno machines\n"), "{empty:?}");
 
     let machine = site.setup("S1").await;
     let failed = site.insist("/step", &step("S1", "build", "exit 3")).await;

@@ -63,7 +63,7 @@ async fn top_shows_what_changes_finds_a_runner_again_and_ends_on_q() {
         })
         .await;
     };
-    shows("no machines yet").await;
+    shows("no machines").await;
     let machine = site.setup("S1").await;
     shows(&machine).await;
     runner.kill().await;

@@ -135,7 +135,9 @@ fn told(holds: Holds) -> String {
 /// A link to a section, as Markdown's readers name it.
 fn linked(table: &Table) -> String {
     let title = table.title.to_lowercase();
-    let kept = title.chars().filter(|c| c.is_alphanumeric() || *c == ' ');
+    let kept = title
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '_'));
     let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
     format!("[{}](#{anchor})", table.title)
 }

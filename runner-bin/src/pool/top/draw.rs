@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use vmpool_proto::v1::StatusResponse;
 
 use super::follow::Seen;
-use crate::pool::ls::{MACHINES, POOLS, headline, machine_rows, pool_row, remarks};
+use crate::pool::ls::{MACHINES, POOLS, headline, machine_rows, no_machines, pool_row, remarks};
 use crate::screen::printable;
 
 /// Remarks take no more lines than this.
@@ -55,8 +55,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, seen: &Seen, scroll: usize) -> usize {
     let visible = usize::from(table.height.saturating_sub(1));
     let most = machines.len().saturating_sub(visible);
     if machines.is_empty() {
-        let none = "no machines yet: those that are kept ready are ordered first";
-        frame.render_widget(Line::from(none).dim(), table);
+        frame.render_widget(Line::from(no_machines(status)).dim(), table);
     } else {
         let rows = machines.into_iter().skip(scroll.min(most)).take(visible);
         grid(frame, table, MACHINES, rows.collect(), |row| {

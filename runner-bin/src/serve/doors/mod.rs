@@ -93,19 +93,27 @@ impl Doors {
         args: &ServeArgs,
         mut inherited: HashMap<String, StdListener>,
     ) -> anyhow::Result<Self> {
-        let mut door = |name: &str, address: SocketAddr| match inherited.remove(name) {
+        let mut door = |name: &str, option: &str, address: SocketAddr| match inherited.remove(name)
+        {
             Some(listener) => Door::of(listener).context("take over a socket"),
-            None => Door::bind(address).with_context(|| format!("listen on {address}")),
+            None => Door::bind(address)
+                .with_context(|| format!("listen on {address} ({option} names another address)")),
         };
         Ok(Self {
-            http: door(HTTP, args.listen)?,
-            grpc: door(GRPC, args.grpc_listen)?,
+            http: door(HTTP, "--listen", args.listen)?,
+            grpc: door(GRPC, "--grpc-listen", args.grpc_listen)?,
             metrics: args
                 .metrics_listen
-                .map(|at| door(METRICS, at))
+                .map(|at| door(METRICS, "--metrics-listen", at))
                 .transpose()?,
-            peers: args.peer_listen.map(|at| door(PEERS, at)).transpose()?,
-            agents: args.agents_listen.map(|at| door(AGENTS, at)).transpose()?,
+            peers: args
+                .peer_listen
+                .map(|at| door(PEERS, "--peer-listen", at))
+                .transpose()?,
+            agents: args
+                .agents_listen
+                .map(|at| door(AGENTS, "--agents-listen", at))
+                .transpose()?,
         })
     }
 
