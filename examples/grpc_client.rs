@@ -36,15 +36,18 @@ async fn main() -> anyhow::Result<ExitCode> {
     let (Some(url), Some(pool), Some(stage)) = (words.next(), words.next(), words.next()) else {
         bail!("usage: grpc_client URL POOL STAGE COMMAND...");
     };
-    let channel = Endpoint::from_shared(url)?.connect_lazy();
-    let runner = BuildsClient::new(channel);
+    let command: Vec<String> = words.collect();
+    if command.is_empty() {
+        bail!("there is no command to run");
+    }
+    let runner = BuildsClient::new(endpoint(&url)?.connect_lazy());
 
     let lease = insist(async || acquire(runner.clone(), &pool, &stage).await).await?;
     eprintln!("machine {}", lease.machine_id);
     let mut step = RunRequest {
         stage_id: stage.clone(),
         step_id: "build".to_owned(),
-        command: words.collect(),
+        command,
         ..RunRequest::default()
     };
     let result = insist(async || run(runner.clone(), &mut step).await).await?;
@@ -62,6 +65,16 @@ async fn main() -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// `http://` may be left out.
+fn endpoint(url: &str) -> anyhow::Result<Endpoint> {
+    let whole = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    };
+    Endpoint::from_shared(whole).with_context(|| format!("{url} is no address of a runner"))
 }
 
 async fn acquire(
@@ -129,7 +142,7 @@ async fn insist<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> anyhow::
         if Instant::now() > until {
             return Err(status).context("the runner is away");
         }
-        eprintln!("again: {}", status.message());
+        eprintln!("again: {:#}", anyhow::Error::new(status));
         sleep(pause).await;
     }
 }

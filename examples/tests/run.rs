@@ -35,6 +35,27 @@ fn embed_prints_its_step_s_output_and_result() {
 }
 
 #[test]
+fn the_readme_shows_the_example() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(here.join(file)).expect("it is there");
+    let (readme, example) = (read("../README.md"), read("embed.rs"));
+    let shown = readme
+        .split_once("```rust\n")
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .expect("the README has a block of Rust")
+        .0;
+    let indented = |line: &str| match line {
+        "" => "\n".to_owned(),
+        line => format!("    {line}\n"),
+    };
+    let shown: String = shown.lines().map(indented).collect();
+    assert!(
+        example.contains(&shown),
+        "embed.rs has no such lines:\n{shown}"
+    );
+}
+
+#[test]
 fn a_provider_of_one_s_own_gives_each_build_a_machine_of_its_own() {
     let text = run("provider");
     assert_eq!(

@@ -6,6 +6,48 @@
 //! of [orders](order), [machines](machine), [stages](stage) and
 //! [agents](agent), and the pool itself ([`WarmPool`]). It knows no cloud, no
 //! database and no wire format.
+//!
+//! # A build
+//!
+//! ```
+//! use std::sync::Arc;
+//! use vmpool_core::pool::PoolParts;
+//! use vmpool_core::{
+//!     AcquireRequest, LogSink, PoolConfig, Stage, StageSetup, Step, StepExecutor, WarmPool,
+//! };
+//!
+//! # async fn build(
+//! #     parts: PoolParts,
+//! #     executor: Arc<dyn StepExecutor>,
+//! #     log: &mut dyn LogSink,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! // Two machines are kept ready; there are never more than ten.
+//! let pool = WarmPool::start(PoolConfig::new("linux", 2, 10), parts).await?;
+//!
+//! let lease = pool.acquire(AcquireRequest::new("build-1")).await?;
+//! let stage = Stage::new(lease, Arc::new(pool.clone()), executor);
+//! let stage = stage.init(&StageSetup::default()).await?;
+//! let outcome = stage.execute(&Step::shell("greet", "echo hello"), log).await?;
+//! println!("{:?}", outcome.status);
+//! stage.cleanup().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it is put together from
+//!
+//! | [`PoolParts`](pool::PoolParts) and others | what there is |
+//! |---|---|
+//! | [`Provider`]: where machines come from | `vmpool-local` (processes of this host), `vmpool-aws` (EC2), or one of your own |
+//! | [`AgentLink`] and [`StepExecutor`]: the line to the machines, and steps over it | `vmpool-agent` |
+//! | [`Journal`]: what must not be forgotten | [`MemoryJournal`](journal::MemoryJournal), and `vmpool-store` for SQLite and PostgreSQL |
+//! | [`LogSink`]: who takes what a step prints | yours |
+//!
+//! Who serves builds to others, over restarts and from several processes, takes
+//! a [`Runner`](runner::Runner) instead of pools of its own. Whoever tests against a pool
+//! takes the feature `testkit`: a provider with planned faults, simulated agents
+//! and assertions. The repository's `examples/` has whole programs, of which
+//! `embed.rs` is this build on this host.
 
 pub mod account;
 pub mod agent;
