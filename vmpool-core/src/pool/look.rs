@@ -14,7 +14,7 @@ use crate::stage::StageEnd;
 /// Between two listings for the same question.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between listings.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A call of the provider that has not answered after this long counts as failed.
 const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 /// The same, where the answer is only good to know.

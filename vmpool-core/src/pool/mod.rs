@@ -9,6 +9,7 @@ pub(crate) mod boot;
 mod claim;
 mod config;
 mod cordon;
+mod endings;
 mod events;
 mod gauges;
 mod hold;

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::time::{Instant, sleep_until};
+
 use super::advance::AdvanceError;
 use super::book::Drained;
+use super::endings::Endings;
 use super::keeper::JOURNAL_PAUSE;
 use super::launch::chain;
-use super::look::{Pause, in_time};
+use super::look::in_time;
 use super::shared::Shared;
 use crate::account::{CallKind, Priority};
 use crate::id::MachineId;
@@ -22,28 +25,33 @@ impl Shared {
         let mut alarmed = Set::default();
         loop {
             self.retire.notified().await;
-            let mut pause = Pause::new();
+            let mut endings = Endings::begin(Instant::now());
             loop {
                 self.begin_endings().await;
                 let ids = self.book.lock().terminating();
                 if ids.is_empty() {
                     break;
                 }
-                self.call_terminate(&ids).await;
+                let is_due = endings.is_due(Instant::now());
+                let tell = endings.untold(&ids, Instant::now());
+                for batch in tell.chunks(BATCH) {
+                    if self.call_terminate(batch).await {
+                        endings.told(batch, Instant::now());
+                    }
+                }
+                if is_due && !self.book.lock().terminating().is_empty() {
+                    // Those without a word yet: does a listing show them?
+                    self.look().await;
+                    self.alarm(&mut alarmed);
+                    endings.looked(Instant::now());
+                }
                 if self.book.lock().terminating().is_empty() {
                     continue;
                 }
-                // Those without a word yet: does a listing show them?
-                self.look().await;
-                self.alarm(&mut alarmed);
-                if self.book.lock().terminating().is_empty() {
-                    continue;
-                }
-                // A machine that joins meanwhile need not wait for the others.
                 tokio::select! {
                     biased;
-                    () = pause.wait() => {}
-                    () = self.retire.notified() => pause = Pause::new(),
+                    () = sleep_until(endings.next()) => {}
+                    () = self.retire.notified() => {}
                 }
             }
         }
@@ -75,23 +83,25 @@ impl Shared {
         }
     }
 
-    /// Calls again and again change nothing, but are not made while another
-    /// runner may rule the pool.
-    async fn call_terminate(&self, ids: &[MachineId]) {
-        for batch in ids.chunks(BATCH) {
-            let account = &self.parts.account;
-            let pass = account.pass(CallKind::Terminate, Priority::Terminate);
-            let pass = pass.await;
-            self.allowed().await;
-            let call = self.parts.provider.terminate(batch);
-            match pass.make(in_time("terminate machines", call)).await {
-                Ok(answer) => {
-                    for id in answer.gone {
-                        self.provider_says_gone(&id, "the provider terminated it")
-                            .await;
-                    }
+    /// True: the provider took the call. Calls again and again change nothing,
+    /// but are not made while another runner may rule the pool.
+    async fn call_terminate(&self, ids: &[MachineId]) -> bool {
+        let account = &self.parts.account;
+        let pass = account.pass(CallKind::Terminate, Priority::Terminate);
+        let pass = pass.await;
+        self.allowed().await;
+        let call = self.parts.provider.terminate(ids);
+        match pass.make(in_time("terminate machines", call)).await {
+            Ok(answer) => {
+                for id in answer.gone {
+                    self.provider_says_gone(&id, "the provider terminated it")
+                        .await;
                 }
-                Err(error) => self.trouble(None, chain(&error)),
+                true
+            }
+            Err(error) => {
+                self.trouble(None, chain(&error));
+                false
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vmpool_core::pool::{AcquireError, Heard, PoolEvent};
 use vmpool_core::stage::StageEvent;
-use vmpool_core::testkit::FaultPlan;
+use vmpool_core::testkit::{Call, FaultPlan};
 use vmpool_core::{AcquireRequest, Pool, PoolConfig};
 
 use crate::harness::World;
@@ -122,6 +122,32 @@ async fn a_shut_down_that_loses_patience_names_what_is_left() {
     let left = world.pool.shutdown(Duration::from_secs(5)).await;
     assert_eq!(left.machines.len(), 1);
     assert_eq!(left.machines[0].0, *lease.machine_id());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p8_ends_that_take_their_time_cost_a_call_each_and_no_listing() {
+    const ENDS: u32 = 40;
+    let world = World::new(0, ENDS).await;
+    world.provider.terminate_late();
+    let stages: Vec<_> = (0..ENDS).map(|n| format!("build-{n}")).collect();
+    for stage in &stages {
+        world.lease(stage).await;
+    }
+    let calls = || {
+        let provider = &world.provider;
+        (provider.calls(Call::Terminate), provider.calls(Call::List))
+    };
+    let (told, listed) = calls();
+    for stage in &stages {
+        world.release(stage).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let (told, listed) = (calls().0 - told, calls().1 - listed);
+    assert_eq!(told, u64::from(ENDS));
+    // Ten seconds, and a regular pass may have fallen into them.
+    assert!(listed <= 12, "{listed} listings");
+    world.provider.finish_endings();
+    world.end().await;
 }
 
 #[tokio::test(start_paused = true)]
