@@ -10,62 +10,17 @@ use tokio::sync::watch;
 
 use super::book::Book;
 use super::keeper::JOURNAL_PAUSE;
+use super::leaves::{Leaves, Leaving, Stays};
 use super::shared::{ReadyMachine, Shared};
 use super::{Origin, PoolEvent, ReleaseError, notice};
 use crate::id::{MachineId, StageId};
-use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, StageRecord, StageRow};
+use crate::journal::{Batch, Change, CommitError, JournalError, MachineRow, StageRecord};
 use crate::link::Health;
 use crate::machine::{self, Effect, MachineEvent, MachineState};
-use crate::stage::{self, StageEnd, StageEvent, Tried};
+use crate::stage::StageEnd;
 
 /// Lost swaps in a row after which something else is wrong.
 pub(super) const MOST_SWAPS: u32 = 16;
-
-/// What becomes of a stage whose machine is on its way out.
-pub(super) enum Leaves {
-    /// It ends.
-    Ends(StageEnd),
-    /// It waits for the next machine, as this one could not be prepared.
-    Waits(Tried),
-}
-
-/// It is not possible that the stage leaves its machine so.
-struct Stays;
-
-impl Leaves {
-    /// The stage of a machine that it leaves, as it is after that. None: it is
-    /// over already.
-    fn from(
-        &self,
-        machine: &MachineRow,
-        stage: Option<(Arc<StageRow>, Origin)>,
-    ) -> Result<Option<(Arc<StageRow>, Origin)>, Stays> {
-        let Some((stage, origin)) = stage.filter(|(stage, _)| !stage.state.is_ended()) else {
-            return match self {
-                Self::Ends(_) => Ok(None),
-                Self::Waits(_) => Err(Stays),
-            };
-        };
-        let mut tried = stage.tried.clone();
-        let event = match self {
-            Self::Ends(end) => StageEvent::End(end.clone()),
-            // A person wants to look at it when the stage has ended.
-            Self::Waits(_) if machine.hold.is_some() => return Err(Stays),
-            Self::Waits(unfit) => {
-                tried.push(unfit.clone());
-                StageEvent::Unfit(unfit.clone())
-            }
-        };
-        let state = stage::next(&stage.state, &event).map_err(|_| Stays)?;
-        let after = StageRow {
-            state,
-            tried,
-            version: stage.version.next(),
-            ..(*stage).clone()
-        };
-        Ok(Some((Arc::new(after), origin)))
-    }
-}
 
 /// Why a machine did not change.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -110,7 +65,7 @@ impl Shared {
                 let entry = book.machine(id).ok_or(AdvanceError::Unknown)?;
                 let row = entry.row.clone();
                 let stage = row.stage.as_ref().and_then(|stage| book.stage(stage));
-                let stage = stage.map(|entry| (entry.row.clone(), entry.origin));
+                let stage = stage.map(Leaving::of);
                 (row, stage)
             };
             let event = self.rather_held(&row, event, leaves.as_ref());
@@ -124,9 +79,7 @@ impl Shared {
                 Some(leaves) => leaves.from(&row, stage).map_err(|Stays| refused)?,
                 None => return Err(refused.into()),
             };
-            let waits = left
-                .as_ref()
-                .is_some_and(|(stage, _)| !stage.state.is_ended());
+            let waits = left.as_ref().is_some_and(|stage| !stage.state.is_ended());
             let at = self.now();
             let calls = (state == MachineState::Terminating).then_some(at);
             let (hold, cause) = match &row.hold {
@@ -148,9 +101,11 @@ impl Shared {
                 ..(*row).clone()
             });
             let mut changes = vec![Change::new(after.clone(), state.as_str(), cause.clone())];
-            if let Some((stage, _)) = &left {
+            if let Some(stage) = &left {
                 let what = stage.state.as_str();
-                changes.push(Change::new(stage.clone(), what, cause.clone()));
+                let unfit = stage.tried.last().filter(|_| waits);
+                let cause = unfit.map_or_else(|| cause.clone(), |unfit| unfit.to_string().into());
+                changes.push(Change::new(stage.clone(), what, cause));
             }
             match self.commit(changes).await {
                 Ok(()) => {}
@@ -174,13 +129,13 @@ impl Shared {
                 // in their order, and who hears that one is ready can have it.
                 let mut book = self.book.lock();
                 book.put_machine(after.clone());
-                if let Some((stage, origin)) = left {
+                if let Some(stage) = left {
                     self.metrics.stage_ended(&stage.state);
                     if !waits {
                         tracing::info!(pool = %self.name, stage = %stage.id, machine = %id, %cause, "a stage ended");
                     }
                     // It asks for nothing any more, so nobody follows it.
-                    let _ = book.put_stage(stage, origin);
+                    let _ = book.put_stage(stage, Origin::Attached);
                 }
                 if let Some(health) = health {
                     self.offer(&mut book, after.clone(), health);

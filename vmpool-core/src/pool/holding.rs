@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::advance::{Leaves, MOST_SWAPS};
+use super::advance::MOST_SWAPS;
+use super::leaves::Leaves;
 use super::shared::Shared;
 use super::tend::RENEWAL_PATIENCE;
 use crate::id::{MachineId, StageId};

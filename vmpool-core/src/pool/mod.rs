@@ -18,6 +18,7 @@ mod keeper;
 mod labels;
 mod launch;
 mod lease;
+mod leaves;
 mod look;
 mod metrics;
 mod next_machine;

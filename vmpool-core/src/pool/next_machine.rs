@@ -13,10 +13,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::advance::{AdvanceError, Leaves, MOST_SWAPS};
+use tokio_util::sync::CancellationToken;
+
+use super::advance::{AdvanceError, MOST_SWAPS};
+use super::leaves::Leaves;
 use super::shared::Shared;
 use super::{Lease, Origin, ReleaseError, WarmPool};
-use crate::id::StageId;
+use crate::id::{MachineId, StageId};
 use crate::journal::{Change, CommitError, StageRow};
 use crate::machine::MachineEvent;
 use crate::stage::{self, MOST_MACHINES, StageEnd, StageEvent, Tried, told};
@@ -33,7 +36,56 @@ pub(crate) enum Onward {
     },
 }
 
+/// Held while a stage's machine is prepared, by who goes on with the next one:
+/// if the machine is lost meanwhile, or not prepared in time, the stage waits for
+/// that and does not end.
+pub(crate) struct Preparing {
+    shared: Arc<Shared>,
+    stage: StageId,
+    machine: MachineId,
+    left: CancellationToken,
+    /// What the stage was tried on before.
+    pub(crate) tried: Vec<Tried>,
+}
+
+impl Preparing {
+    /// Waits until the stage has left the machine to wait for the next one.
+    pub(crate) async fn left(&self) {
+        self.left.cancelled().await;
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.is_cancelled()
+    }
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        let mut book = self.shared.book.lock();
+        book.prepares(&self.stage, &self.machine, None);
+    }
+}
+
 impl WarmPool {
+    /// The machine of `lease` is prepared from now on. None: it is not its stage's
+    /// any more. One at a time prepares a stage's machine.
+    pub(crate) fn prepares(&self, lease: &Lease) -> Option<Preparing> {
+        let (stage, machine) = (lease.stage(), lease.machine_id());
+        let left = CancellationToken::new();
+        let tried = {
+            let mut book = self.shared.book.lock();
+            let row = book.prepares(stage, machine, Some(left.clone()))?;
+            row.tried.clone()
+        };
+        Some(Preparing {
+            shared: self.shared.clone(),
+            stage: stage.clone(),
+            machine: machine.clone(),
+            left,
+            tried,
+        })
+    }
+
     /// The machine of `lease` can't be prepared for its stage: gives it up, and
     /// the stage with it if it was tried on as many as it may be. Durable.
     ///

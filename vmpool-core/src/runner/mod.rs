@@ -124,10 +124,12 @@ impl Runner {
     }
 
     /// A machine for a stage, prepared. Idempotent, also with itself (P9): a
-    /// stage that has its machine gets the same again.
+    /// stage that has its machine gets the same again. One whose machine can't be
+    /// prepared, is lost meanwhile or takes too long gets the next one, as long as
+    /// the request may wait and up to [`MOST_MACHINES`](crate::stage::MOST_MACHINES).
     ///
     /// # Errors
-    /// No machine, or one that could not be prepared and is given up.
+    /// No machine, or none that could be prepared: the stage is over.
     ///
     /// # Cancel safety
     /// A dropped call leaves the stage where it is; a further one goes on, or

@@ -28,7 +28,7 @@ use crate::id::{MachineId, StageId};
 use crate::pool::{
     AcquireError, AcquireRequest, AttachError, Lease, Onward, Pool as _, TryAcquireError,
 };
-use crate::stage::{StageEnd, StageError, StageEvent, told};
+use crate::stage::{StageEnd, StageError, StageEvent, Tried, told};
 use crate::step::StageSetup;
 
 /// The journal is asked for so long whether a stage had its machine.
@@ -151,12 +151,13 @@ impl Reign {
         setup: &StageSetup,
     ) -> Result<MachineId, Unprepared> {
         let stage = &entry.id;
-        // Another caller may have found meanwhile that it can't be prepared.
-        match self.pool.attach(stage).await {
-            Ok(present) if present.machine_id() == lease.machine_id() => {}
-            Ok(_) | Err(AttachError::Unknown { .. }) => return Err(Unprepared::Again),
-            Err(error) => return Err(RunnerError::from(error).into()),
-        }
+        let Some(preparing) = self.pool.prepares(lease) else {
+            // Another caller may have found meanwhile that it can't be prepared.
+            return Err(match self.pool.attach(stage).await {
+                Ok(_) | Err(AttachError::Unknown { .. }) => Unprepared::Again,
+                Err(error) => RunnerError::from(error).into(),
+            });
+        };
         entry.now_has(Some(lease.clone()));
         if entry.destroyed.is_cancelled() {
             let released = self.pool.release(stage).await;
@@ -165,18 +166,34 @@ impl Reign {
         }
         // The agent's stage rests on the claim, which is durable: that its setup
         // is sent is not written down, so that nobody waits for a commit more.
-        let error = tokio::select! {
+        let failed = tokio::select! {
             biased;
-            why = entry.ended() => return Err(entry.is_over(&why).into()),
+            why = entry.ended() => return Err(over(entry, &why, &preparing.tried).into()),
+            () = preparing.left() => None,
             done = self.prepare_there(lease, setup) => match done {
-                Ok(()) => {
-                    let noted = self.pool.note(stage, StageEvent::Prepared).await;
-                    noted.map_err(RunnerError::from)?;
-                    return Ok(lease.machine_id().clone());
-                }
-                Err(error) => error,
+                Ok(()) => match self.pool.note(stage, StageEvent::Prepared).await {
+                    Ok(()) => return Ok(lease.machine_id().clone()),
+                    Err(_) if preparing.has_left() => None,
+                    Err(error) => return Err(RunnerError::from(error).into()),
+                },
+                Err(error) => Some(error),
             },
         };
+        let Some(error) = failed else {
+            // It was lost, or the time to prepare it is over.
+            entry.now_has(None);
+            return Err(Unprepared::Again);
+        };
+        Err(self.unprepared(entry, lease, error).await)
+    }
+
+    /// What follows from a machine's word that it can't be prepared.
+    async fn unprepared(
+        &self,
+        entry: &StageEntry,
+        lease: &Lease,
+        error: ExecutorError,
+    ) -> Unprepared {
         match &error {
             // Another setup of the same stage was the first.
             ExecutorError::Conflict { .. } => {}
@@ -185,25 +202,27 @@ impl Reign {
             // No machine could carry it out.
             ExecutorError::Invalid { .. } => {
                 let end = StageEvent::End(StageEnd::Stopped(error.to_string().into()));
-                if let Err(unwritten) = self.pool.note(stage, end).await {
+                if let Err(unwritten) = self.pool.note(&entry.id, end).await {
                     // The prepare deadline ends it.
                     self.trouble(unwritten.to_string());
                 }
             }
-            _ => match self.pool.unfit(lease, &error.to_string()).await {
-                Ok(Onward::Waits) => {
-                    entry.now_has(None);
-                    return Err(Unprepared::Again);
-                }
-                Ok(Onward::Over { reason }) => {
-                    let stage = stage.clone();
-                    return Err(RunnerError::Unprepared { stage, reason }.into());
-                }
-                // The prepare deadline ends it.
-                Err(unwritten) => self.trouble(unwritten.to_string()),
-            },
+            _ => {
+                return match self.pool.unfit(lease, &error.to_string()).await {
+                    Ok(Onward::Waits) => {
+                        entry.now_has(None);
+                        Unprepared::Again
+                    }
+                    Ok(Onward::Over { reason }) => {
+                        let stage = entry.id.clone();
+                        RunnerError::Unprepared { stage, reason }.into()
+                    }
+                    // Who asks again finds the same machine, or the prepare deadline ends it.
+                    Err(unwritten) => RunnerError::from(StageError::from(unwritten)).into(),
+                };
+            }
         }
-        Err(RunnerError::from(error).into())
+        RunnerError::from(error).into()
     }
 
     /// Whether a machine is lost is the pool's to say: until then one that does
@@ -237,6 +256,14 @@ impl From<RunnerError> for Unprepared {
     fn from(error: RunnerError) -> Self {
         Self::Over(error)
     }
+}
+
+/// What is answered once the stage has ended for `why`.
+fn over(entry: &StageEntry, why: &str, tried: &[Tried]) -> RunnerError {
+    if tried.is_empty() {
+        return entry.is_over(why);
+    }
+    entry.is_over(&format!("{}; then: {why}", told(tried)))
 }
 
 fn destroyed(stage: &StageId) -> RunnerError {

@@ -360,3 +360,72 @@ async fn p9_a_setup_of_another_content_does_not_take_the_place_of_one_that_waits
     assert_eq!(&world.row("build-1").await.machine, lease.machine_id());
     world.end(at).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_machine_that_is_not_prepared_in_time_is_given_up_for_the_next() {
+    let world = World::new(1, 3);
+    let trap = Some(Trap::PrepareHangs(1));
+    let at = world.runner_with("alone", Sharing::Alone, trap).await;
+    at.setup("build-1").await;
+    let row = world.row("build-1").await;
+    assert_eq!(&*row.tried[0].why, "not in time");
+    assert_eq!(row.tried.len(), 1);
+    world.is_over(&row.tried[0].machine).await;
+    assert_eq!(at.step("build-1", "make").await.status, exited(0));
+    world.end(at).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_a_machine_that_is_lost_while_it_is_prepared_is_given_up_for_the_next() {
+    let world = World::new(1, 3);
+    let trap = Some(Trap::PrepareHangs(1));
+    let at = world.runner_with("alone", Sharing::Alone, trap).await;
+    at.until("one is ready", |pool| pool.ready == 1).await;
+    let asking = ask(&at);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let first = world.row("build-1").await.machine;
+    world.agents.kill(&first, "its power failed");
+    world.provider.kill(&first);
+    let lease = answer(asking).await.expect("the next one does");
+    let row = world.row("build-1").await;
+    assert_eq!((&row.machine, row.tried.len()), (lease.machine_id(), 1));
+    assert_eq!(row.tried[0].machine, first);
+    assert!(row.tried[0].why.starts_with("it was lost: "), "{row:?}");
+    assert_eq!(at.step("build-1", "make").await.status, exited(0));
+    at.destroy("build-1").await;
+    world.is_over(lease.machine_id()).await;
+    world.nothing_is_left_of("build-1").await;
+    world.end(at).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_stage_that_is_not_prepared_in_time_on_any_machine_ends_and_names_each() {
+    let world = World::new(1, 3);
+    let trap = Some(Trap::PrepareHangs(usize::MAX));
+    let at = world.runner_with("alone", Sharing::Alone, trap).await;
+    let refused = at.try_setup("build-1").await.expect_err("all hang");
+    let row = world.row("build-1").await;
+    assert!(row.state.is_ended(), "{row:?}");
+    assert_eq!(row.tried.len() + 1, MOST_MACHINES);
+    for tried in &row.tried {
+        let told = refused.to_string();
+        assert!(told.contains(tried.machine.as_str()), "{told}");
+    }
+    world.nothing_is_left_of("build-1").await;
+    world.end(at).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p1_a_machine_that_nobody_prepares_any_more_is_given_up_with_its_stage() {
+    let world = World::new(1, 3);
+    let trap = Some(Trap::PrepareHangs(1));
+    let at = world.runner_with("alone", Sharing::Alone, trap).await;
+    let asked = timeout(Duration::from_secs(10), at.try_setup("build-1")).await;
+    assert!(asked.is_err(), "it hangs");
+    tokio::time::sleep(world.config.deadlines.prepare * 2).await;
+    let row = world.row("build-1").await;
+    assert!(row.state.is_ended(), "{row:?}");
+    assert_eq!(row.tried, []);
+    world.nothing_is_left_of("build-1").await;
+    world.end(at).await;
+}

@@ -16,6 +16,8 @@ use vmpool_core::{
 pub(crate) enum Trap {
     /// No preparation is ever answered.
     Prepare,
+    /// No preparation of the first so many machines is ever answered.
+    PrepareHangs(usize),
     /// The first so many machines can't be prepared, which shows after a second.
     PrepareFails(usize),
     /// No machine could carry the setup out.
@@ -71,7 +73,12 @@ impl StepExecutor for Stuck {
                 field: "workdir".to_owned(),
                 reason: "it is no path".to_owned(),
             }),
-            Trap::PrepareFails(_) | Trap::Run => self.inner.prepare(lease, setup).await,
+            Trap::PrepareHangs(first) if self.is_broken(lease.machine_id(), first) => {
+                std::future::pending().await
+            }
+            Trap::PrepareHangs(_) | Trap::PrepareFails(_) | Trap::Run => {
+                self.inner.prepare(lease, setup).await
+            }
         }
     }
 

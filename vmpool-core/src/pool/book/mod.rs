@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use self::stages::StageSlot;
-pub(super) use self::stages::Turn;
+pub(super) use self::stages::{StageEntry, Turn};
 use super::hold::Hold;
 use super::refill::Refill;
 use super::waits::Waits;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::Book;
 use crate::clock::Timestamp;
@@ -52,6 +53,9 @@ pub(in crate::pool) struct StageEntry {
     pub(in crate::pool) row: Arc<StageRow>,
     pub(in crate::pool) origin: Origin,
     pub(in crate::pool) steps: Map<StepId, Arc<StepRow>>,
+    /// Somebody prepares its machine, and goes on with the next one if that fails.
+    /// Cancelled when the stage has left the machine to wait for that.
+    pub(in crate::pool) preparing: Option<CancellationToken>,
 }
 
 impl Book {
@@ -127,6 +131,11 @@ impl Book {
             }
             Some(slot) => {
                 let followers = slot.followers();
+                if let StageSlot::Held(StageEntry { preparing, .. }) = slot
+                    && let Some(left) = preparing
+                {
+                    left.cancel();
+                }
                 *slot = placed(row, origin);
                 return followers;
             }
@@ -154,6 +163,23 @@ impl Book {
             self.preparing.push_back(watch);
         }
         soonest
+    }
+
+    /// Somebody begins to prepare the machine of a stage, or does no more. Gives
+    /// the stage's row; none: the machine is not its own.
+    pub(in crate::pool) fn prepares(
+        &mut self,
+        stage: &StageId,
+        machine: &MachineId,
+        left: Option<CancellationToken>,
+    ) -> Option<&StageRow> {
+        match self.stages.get_mut(stage)? {
+            StageSlot::Held(entry) if entry.row.machine == *machine => {
+                entry.preparing = left;
+                Some(&entry.row)
+            }
+            _ => None,
+        }
     }
 
     /// Stages that are over a deadline, and how they end by that; and when to look again.
@@ -279,5 +305,10 @@ fn placed(row: Arc<StageRow>, origin: Origin) -> StageSlot {
         return StageSlot::Waiting(row, None);
     }
     let steps = Map::default();
-    StageSlot::Held(StageEntry { row, origin, steps })
+    StageSlot::Held(StageEntry {
+        row,
+        origin,
+        steps,
+        preparing: None,
+    })
 }
