@@ -4,7 +4,7 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::create_fleet::builders::CreateFleetFluentBuilder;
 use aws_sdk_ec2::operation::create_launch_template::builders::CreateLaunchTemplateFluentBuilder;
 use aws_sdk_ec2::types::{
@@ -15,7 +15,7 @@ use aws_sdk_ec2::types::{
 use vmpool_core::{Market, ProviderError};
 
 use crate::account::Ec2Account;
-use crate::failure::failed;
+use crate::failure::{failed, in_words};
 use crate::prices::{self, cheaper};
 use crate::template::{Template, Zone};
 
@@ -78,7 +78,7 @@ pub async fn credentials(account: &SdkConfig) -> Finding {
         Err(error) => Err(format!(
             "{}: mend spec.account (access_key_id and access_key_secret, or role_arn), \
              AMAZON_ACCESS_KEY_ID and AMAZON_ACCESS_KEY_SECRET, or what the AWS SDK finds",
-            DisplayErrorContext(&error)
+            in_words(&error)
         )),
     };
     Finding::new("credentials", result)
@@ -273,7 +273,7 @@ where
 {
     let said = match error.code() {
         Some(code) => format!("{code}: {}", error.message().unwrap_or_default()),
-        None => DisplayErrorContext(error).to_string(),
+        None => in_words(error),
     };
     let is_denied = matches!(error.code(), Some("UnauthorizedOperation" | "AccessDenied"));
     Err(if is_denied {

@@ -4,7 +4,7 @@
 //! (docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html). A code that
 //! is not here is told as [`ErrorKind::Unknown`], with EC2's words.
 
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use vmpool_core::{ErrorKind, LaunchOutcome, ProviderError};
 
 /// The kind of failure that EC2's `code` stands for.
@@ -136,7 +136,7 @@ impl Said {
 pub(crate) fn failed<E, R>(attempted: impl Into<String>, error: &SdkError<E, R>) -> ProviderError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
+    R: std::fmt::Debug + 'static,
 {
     let (kind, said) = match error {
         SdkError::ServiceError(service) => {
@@ -146,18 +146,21 @@ where
             (kind_of(code), Said::new(code, message))
         }
         // Not sent: no credentials, or a request that can't be.
-        SdkError::ConstructionFailure(_) => (ErrorKind::Permission, in_full(error)),
-        _ => (ErrorKind::Transient, in_full(error)),
+        SdkError::ConstructionFailure(_) => (ErrorKind::Permission, Said(in_words(error))),
+        _ => (ErrorKind::Transient, Said(in_words(error))),
     };
     ProviderError::new(kind, attempted).because(said)
 }
 
-fn in_full<E, R>(error: &SdkError<E, R>) -> Said
-where
-    E: std::error::Error + 'static,
-    R: std::fmt::Debug,
-{
-    Said(DisplayErrorContext(error).to_string())
+/// What the SDK says of a call that was not answered: the error and its causes
+/// in words, on one line. Its own display of both has their Rust, too.
+pub(crate) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let said = causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ");
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A launch of `count` machines that was answered with no machine: refused,
@@ -226,5 +229,20 @@ mod tests {
         ] {
             assert_eq!(kind_of(code), kind, "{code}");
         }
+    }
+
+    #[test]
+    fn a_call_that_was_not_answered_is_told_in_words_on_one_line() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no credentials. Attempted:\n  Environment: not set\n")]
+        struct Cause;
+        #[derive(Debug, thiserror::Error)]
+        #[error("dispatch failure")]
+        struct Failed(#[source] Cause);
+
+        assert_eq!(
+            in_words(&Failed(Cause)),
+            "dispatch failure: no credentials. Attempted: Environment: not set"
+        );
     }
 }

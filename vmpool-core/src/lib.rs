@@ -47,7 +47,8 @@
 //! a [`Runner`](runner::Runner) instead of pools of its own. Whoever tests against a pool
 //! takes the feature `testkit`: a provider with planned faults, simulated agents
 //! and assertions. The repository's `examples/` has whole programs, of which
-//! `embed.rs` is this build on this host.
+//! `embed.rs` is this build on this host. P1 to P13, wherever they are named, are
+//! the promises of its `docs/design/DESIGN.md`, §5.
 
 pub mod account;
 pub mod agent;

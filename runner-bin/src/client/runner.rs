@@ -402,9 +402,16 @@ fn refused(url: &str, status: &Status) -> Stopped {
             anyhow!("the runner at {url}: {told}; a token is shown with --token-file FILE"),
         ),
         Code::Unavailable => (Exit::NoRunner, anyhow!("the runner at {url}: {told}")),
-        Code::DeadlineExceeded | Code::Cancelled => (
+        Code::DeadlineExceeded => (
             Exit::NoRunner,
-            anyhow!("the runner at {url} does not answer in time; is that its --grpc-listen?"),
+            anyhow!("the runner at {url} does not answer in time"),
+        ),
+        // So does a runner's --listen, which takes this for no HTTP.
+        Code::Cancelled => (
+            Exit::NoRunner,
+            anyhow!(
+                "what answers at {url} broke the connection: is that a runner's --grpc-listen?"
+            ),
         ),
         Code::FailedPrecondition => (Exit::Failed, anyhow!("{told}")),
         code => (

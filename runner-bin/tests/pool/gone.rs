@@ -21,6 +21,17 @@ async fn no_runner_is_exit_code_4_and_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_at_the_runner_s_other_port_is_told_which_one_it_is() {
+    let site = Site::new(0, 1);
+    let runner = site.serve().await;
+    let http = format!("127.0.0.1:{}", site.port);
+    let said = vmpool(&["pool", "ls", "--runner", &http]).await;
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.error.contains("--grpc-listen"), "{said:?}");
+    assert!(runner.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p13_what_makes_no_sense_is_exit_code_2_and_changes_nothing() {
     let site = Site::new(0, 1);
     let state = state(&site);

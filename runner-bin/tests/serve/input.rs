@@ -54,6 +54,17 @@ async fn p13_a_second_runner_is_told_who_has_the_state() {
     assert!(runner.stop().await.success());
 }
 
+#[test]
+fn p13_an_address_that_is_taken_is_told_with_the_option_that_names_another() {
+    let site = Site::new(0, 1);
+    let taken = std::net::TcpListener::bind(("127.0.0.1", site.port));
+    let taken = taken.expect("nobody else listens there");
+    let (code, said) = refused(&site);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--listen names another address"), "{said}");
+    drop(taken);
+}
+
 #[tokio::test]
 async fn p13_requests_that_mean_nothing_are_told_why() {
     let site = Site::new(0, 1);
