@@ -12,9 +12,6 @@ use tokio::time::Instant;
 use vmpool_core::PoolName;
 use vmpool_pipeline::{PoolFile, Wanted};
 
-/// Pools that one request may fall back on.
-pub(super) const MOST_FALLBACKS: usize = 16;
-
 /// A pool that does not say it lets its requests wait so long.
 const USUAL: Duration = Duration::from_mins(10);
 /// Longer than anybody waits, and a time that clocks can tell.

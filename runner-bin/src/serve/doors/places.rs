@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 const FREE_BYTES: usize = 64 << 10;
 
 /// What requests may have beyond that, all of them together.
-const SHARED_BYTES: usize = 512 << 20;
+const SHARED_BYTES: usize = 256 << 20;
 
 /// One in so many makes room at a time: looking for them costs a look at all.
 const PART: usize = 16;

@@ -18,7 +18,7 @@ pub(super) use answer::Answer;
 pub(super) use destroy::DestroyVm;
 pub(crate) use logs::LogTarget;
 pub(super) use pool_owner::{Owned, fields, pool_owner};
-pub(super) use setup::{CompatKeys, MeantSetup, SetUp, SetupVm, set_up};
+pub(super) use setup::{CompatKeys, MOST_FALLBACKS, MeantSetup, SetUp, SetupVm, set_up};
 pub(super) use step::{ExecuteVm, MeantStep, failed, outcome};
 pub(super) use suspend::SuspendVm;
 

@@ -17,13 +17,15 @@ use vmpool_pipeline::{PoolPlatform, PoolSpec, Source, Wanted};
 use super::Answer;
 use super::decode::decode;
 use super::logs::{LogConfig, LogTarget};
-use crate::serve::shares::MOST_FALLBACKS;
 
 /// Permissions of a file for which the request names none.
 const USUAL_MODE: u32 = 0o644;
 
 /// Those of a directory.
 const USUAL_DIR_MODE: u32 = 0o777;
+
+/// Pools that one request may fall back on.
+pub(crate) const MOST_FALLBACKS: usize = 16;
 
 /// Names of tags that a request can't give its machine: they tell whose it is.
 const RESERVED: [&str; 2] = ["vmpool:", "aws:"];

@@ -12,7 +12,8 @@ use vmpool_proto::v1::AcquireRequest;
 
 use super::failure::{Failure, other};
 use super::{Builds, READING, request, silent_journal};
-use crate::serve::shares::{MOST_FALLBACKS, Shares, Waits, wait_of};
+use crate::serve::shares::{Shares, Waits, wait_of};
+use crate::serve::wire::MOST_FALLBACKS;
 
 /// Who is asked next, and until when.
 #[derive(Debug)]
