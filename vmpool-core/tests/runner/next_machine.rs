@@ -429,3 +429,15 @@ async fn p1_a_machine_that_nobody_prepares_any_more_is_given_up_with_its_stage()
     world.nothing_is_left_of("build-1").await;
     world.end(at).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn p3_each_machine_has_the_whole_time_to_be_prepared() {
+    let world = World::new(2, 4);
+    let takes = world.config.deadlines.prepare * 3 / 4;
+    let trap = Some(Trap::PrepareTakes(takes));
+    let at = world.runner_with("alone", Sharing::Alone, trap).await;
+    at.setup("build-1").await;
+    let row = world.row("build-1").await;
+    is_broken(&row, &[&row.tried[0].machine]);
+    world.end(at).await;
+}

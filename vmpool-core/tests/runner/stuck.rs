@@ -20,6 +20,8 @@ pub(crate) enum Trap {
     PrepareHangs(usize),
     /// The first so many machines can't be prepared, which shows after a second.
     PrepareFails(usize),
+    /// Every preparation takes so long, and the first machine's fails then.
+    PrepareTakes(Duration),
     /// No machine could carry the setup out.
     SetupInvalid,
     /// No step gets to the agent.
@@ -59,7 +61,14 @@ impl StepExecutor for Stuck {
     }
 
     async fn prepare(&self, lease: &Lease, setup: &StageSetup) -> Result<(), ExecutorError> {
-        match self.trap {
+        let trap = match self.trap {
+            Trap::PrepareTakes(takes) => {
+                tokio::time::sleep(takes).await;
+                Trap::PrepareFails(1)
+            }
+            trap => trap,
+        };
+        match trap {
             Trap::Prepare => std::future::pending().await,
             Trap::PrepareFails(first) if self.is_broken(lease.machine_id(), first) => {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -76,7 +85,7 @@ impl StepExecutor for Stuck {
             Trap::PrepareHangs(first) if self.is_broken(lease.machine_id(), first) => {
                 std::future::pending().await
             }
-            Trap::PrepareHangs(_) | Trap::PrepareFails(_) | Trap::Run => {
+            Trap::PrepareHangs(_) | Trap::PrepareFails(_) | Trap::PrepareTakes(_) | Trap::Run => {
                 self.inner.prepare(lease, setup).await
             }
         }
